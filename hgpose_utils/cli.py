@@ -1,0 +1,106 @@
+"""The command line: ``hgpose COMMAND``, or ``python -m hgpose_utils COMMAND``. An error is one line and exit status 2."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hgpose_utils.files import HgposeError
+
+app = typer.Typer(
+    name="hgpose",
+    help="Human pose estimation with stacked hourglass networks.",
+    add_completion=False,
+    rich_markup_mode=None,
+)
+
+UsageError = typer.BadParameter.__base__  # typer exports the child alone
+
+Data = Annotated[Path, typer.Option("--data", help="A dataset's folder or annotation file (data/README.md).")]
+Runs = Annotated[Path, typer.Option("--runs", help="Where the runs' folders lie.")]
+Size = Annotated[int, typer.Option("--size", help="Side of the network's input in pixels.")]
+
+
+@app.command()
+def synth(
+    out: Path,
+    people: Annotated[int, typer.Option(help="How many pictures, one person each.")] = 1200,
+    seed: int = 0,
+):
+    """Draws people and writes them to OUT in MPII's own layout."""
+    from hgpose_utils.synthetic import make_dataset
+
+    make_dataset(out, people, seed)
+    print(f"{people} pictures of people are in {out}")
+
+
+@app.command()
+def crop(dataset: Path, size: Size = 256):
+    """Makes the crops of DATASET, once; training makes them too if they are not there."""
+    from hgpose_utils.crops import make_crops
+
+    crops = make_crops(dataset, size)
+    print(f"{len(crops)} crops of {crops.side} × {crops.side} px are in {dataset}")
+
+
+@app.command()
+def train(
+    data: Data,
+    model: Annotated[str, typer.Option(help="hg, hru or new.")] = "hg",
+    stacks: Annotated[int, typer.Option(help="How many hourglasses (the report: 1, 2, 8).")] = 1,
+    epochs: int = 15,
+    batch_size: int = 8,
+    learning_rate: float = 2.5e-4,
+    size: Size = 256,
+    seed: int = 0,
+    runs: Runs = Path("results/runs"),
+):
+    """Trains one network; run again, it goes on where it stopped."""
+    from hgpose_utils.train import Recipe
+
+    _train([Recipe(model, stacks, epochs, batch_size, learning_rate, size, seed)], data, runs)
+
+
+@app.command("report-runs")
+def report_runs(
+    data: Data,
+    epochs: int = 15,
+    batch_size: int = 8,
+    size: Size = 256,
+    seed: int = 0,
+    runs: Runs = Path("results/runs"),
+):
+    """Trains the report's nine networks in order, smallest first, skipping what is done."""
+    from hgpose_utils.models import NINE
+    from hgpose_utils.train import Recipe
+
+    _train([Recipe(m, s, epochs, batch_size, size=size, seed=seed) for m, s in NINE], data, runs)
+
+
+def _train(recipes, data, runs):
+    from hgpose_utils.crops import make_crops
+    from hgpose_utils.train import dataset_name, make_fabric, run_folder, train
+
+    name = dataset_name(data, recipes[0].size)
+    crops = make_crops(data, recipes[0].size)
+    fabric = make_fabric()
+    fabric.launch()
+    for recipe in recipes:
+        folder = run_folder(runs, name, recipe)
+        history = train(recipe, crops, folder, name, fabric, log=fabric.print)
+        fabric.print(f"{folder}: {len(history)} epochs, PCK {history.pck.iloc[-1]:.3f}")
+
+
+def main():
+    """Runs the command line, turning every expected error into one line on stderr and exit status 2."""
+    try:
+        status = app(sys.argv[1:] or ["--help"], standalone_mode=False)
+    except (HgposeError, UsageError) as e:
+        message = e.format_message() if isinstance(e, UsageError) else str(e)
+        print(f"hgpose: {message}", file=sys.stderr)
+        status = 2
+    except (typer.Abort, KeyboardInterrupt):
+        print("hgpose: stopped", file=sys.stderr)
+        status = 130
+    sys.exit(status)

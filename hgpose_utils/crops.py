@@ -1,0 +1,150 @@
+"""From people to crops: each person's square, cut out of the photo and resized once, and kept.
+
+A crop covers `MARGIN` times the person's box, so that the augmentation can rotate and zoom inside it. All crops of a
+dataset lie in one uint8 array [N, 3, S, S] that is mapped into memory, not read into it.
+
+One pixel convention everywhere: (0, 0) is the centre of the top left pixel, so that a picture of width W spans
+-0.5 … W - 0.5.
+"""
+
+import hashlib
+import json
+import os
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from torchvision.io import ImageReadMode, decode_image
+from torchvision.transforms.v2 import functional as transforms
+from tqdm import tqdm
+
+from hgpose_utils.annotations import read_people
+from hgpose_utils.files import HgposeError, replacing
+
+MARGIN = 1.5
+VERSION = 1  # goes up when the pixels that this file makes change: older caches are then made anew
+
+
+@dataclass
+class Crops:
+    """The crops of N people, of which ``rows`` says where their pixels lie in ``store`` [M, 3, S, S] (uint8)."""
+
+    people: pd.DataFrame
+    boxes: np.ndarray
+    store: np.ndarray
+    rows: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.people)
+
+    @property
+    def side(self) -> int:
+        """S, the crops' side in pixels."""
+        return self.store.shape[-1]
+
+    @property
+    def joints(self) -> np.ndarray:
+        """[N, 16, 2] in pixels of the crop, NaN: not annotated."""
+        return photo_to_crop(np.stack(self.people.joints), self.boxes[:, None], self.side)
+
+    def images(self, indices) -> torch.Tensor:
+        """The crops of some people, uint8 [B, 3, S, S]."""
+        return torch.from_numpy(self.store[self.rows[indices]])
+
+    def take(self, chosen) -> "Crops":
+        """Some of the people, by a boolean mask or by numbers."""
+        chosen = np.arange(len(self))[chosen]
+        return Crops(self.people.iloc[chosen].reset_index(drop=True), self.boxes[chosen], self.store, self.rows[chosen])
+
+    def split(self, name: str) -> "Crops":
+        """The people of one split, "train" or "val"; `HgposeError` if there are none."""
+        chosen = (self.people.split == name).to_numpy()
+        if not chosen.any():
+            raise HgposeError(f"the dataset has no {name} people: it needs both splits to train and to validate")
+        return self.take(chosen)
+
+
+def crop_box(center, scale) -> np.ndarray:
+    """The squares to cut out for people at ``center`` [N, 2], ``scale`` [N]: [N, 3], left, top, side in whole pixels.
+
+    MPII's box is 200 · 1.25 · scale pixels wide, its centre 15 · scale pixels below ``center``; the crop is `MARGIN`
+    times as wide.
+    """
+    center, scale = np.asarray(center, float), np.asarray(scale, float)
+    side = np.maximum(np.round(250 * scale * MARGIN), 1)
+    middle = center + np.stack([0 * scale, 15 * scale], axis=-1)
+    corner = np.round(middle - (side[..., None] - 1) / 2)
+    return np.concatenate([corner, side[..., None]], axis=-1).astype(int)
+
+
+def photo_to_crop(points, boxes, side: int) -> np.ndarray:
+    """Points [..., 2] in pixels of the photo -> in pixels of the crop. ``boxes`` [..., 3] as from `crop_box`."""
+    return (points - boxes[..., :2] + 0.5) * (side / boxes[..., 2:]) - 0.5
+
+
+def crop_to_photo(points, boxes, side: int) -> np.ndarray:
+    """The inverse of `photo_to_crop`."""
+    return (points + 0.5) * (boxes[..., 2:] / side) - 0.5 + boxes[..., :2]
+
+
+def cut(photo: torch.Tensor, box, side: int) -> torch.Tensor:
+    """A square of a photo, uint8 [3, H, W] -> [3, side, side], antialiased; black where it leaves the photo."""
+    left, top, width = (int(v) for v in box)
+    return transforms.resize(transforms.crop(photo, top, left, width, width), [side, side], antialias=True)
+
+
+def make_crops(dataset, size: int = 256, progress: bool = True) -> Crops:
+    """The crops of a dataset (anything that `read_people` reads) for networks with inputs of ``size`` pixels.
+
+    Made once and kept in the dataset's ``crops`` folder, under a name that depends on the annotations, the size and
+    the code's version. A person whose photo cannot be read is left out, with a warning that names the photo.
+    Raises `HgposeError` where no photo can be read, or the crops cannot be written.
+    """
+    people = read_people(dataset)
+    side = round(size * MARGIN)
+    folder = Path(dataset if Path(dataset).is_dir() else Path(dataset).parent) / "crops"
+    pixels, notes = (folder / f"{side}px-{_key(people)}.{kind}" for kind in ("npy", "json"))
+    boxes = crop_box(np.stack(people.center), people.scale.to_numpy())
+    if not notes.exists():
+        unreadable = _write_crops(people, boxes, side, pixels, progress)
+        with replacing(notes) as temporary:
+            temporary.write_text(json.dumps({"unreadable": unreadable}))
+    unreadable = set(json.loads(notes.read_text())["unreadable"])
+    if unreadable:
+        names = ", ".join(sorted(Path(people.image[i]).name for i in unreadable)[:3])
+        warnings.warn(f"{len(unreadable)} people left out, photo missing or unreadable: {names} …", stacklevel=2)
+    if len(unreadable) == len(people):
+        notes.unlink()
+        raise HgposeError(f"none of the {len(people)} photos in {folder.parent} can be read: are they unpacked there?")
+    crops = Crops(people, boxes, np.load(pixels, mmap_mode="r"), np.arange(len(people)))
+    return crops.take([i for i in range(len(people)) if i not in unreadable]) if unreadable else crops
+
+
+def _key(people: pd.DataFrame) -> str:
+    digest = hashlib.sha256(str(VERSION).encode())
+    digest.update("".join(Path(image).name for image in people.image).encode())
+    for column in ("center", "scale"):
+        digest.update(np.stack(people[column]).astype("<f8").tobytes())
+    return digest.hexdigest()[:8]
+
+
+def _write_crops(people, boxes, side, target: Path, progress) -> list[int]:
+    """Writes the array and returns the numbers of the people whose photo could not be read."""
+    shape = (len(people), 3, side, side)
+
+    def one(i):
+        try:
+            store[i] = cut(decode_image(people.image[i], ImageReadMode.RGB), boxes[i], side).numpy()
+        except (RuntimeError, OSError):
+            return i
+
+    with replacing(target) as temporary, ThreadPoolExecutor(os.cpu_count()) as pool:
+        store = np.lib.format.open_memmap(temporary, "w+", np.uint8, shape)
+        done = tqdm(pool.map(one, range(len(people))), "crops", len(people), disable=None if progress else True)
+        unreadable = [i for i in done if i is not None]
+        store.flush()
+    return unreadable
