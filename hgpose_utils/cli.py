@@ -1,4 +1,4 @@
-"""The command line: ``hgpose COMMAND`` or ``python -m hgpose_utils COMMAND``. An error is one line and exit status 2."""
+"""The command line: ``hgpose COMMAND`` or ``python -m hgpose_utils COMMAND``. An error: one line and exit status 2."""
 
 import sys
 from pathlib import Path

@@ -107,6 +107,8 @@ def train_epoch(fabric, model, optimizer, crops: Crops, recipe: Recipe, epoch: i
     model.train()
     order = np.random.default_rng([recipe.seed, epoch, 1]).permutation(len(crops))
     steps = len(order) // (recipe.batch_size * fabric.world_size)  # whole batches: one of one would upset batch norm
+    if not steps:
+        raise HgposeError(f"{len(order)} training people are fewer than one batch: lower --batch-size")
     order = order[fabric.global_rank :: fabric.world_size][: steps * recipe.batch_size]
     total, waited, start = torch.zeros((), device=fabric.device), 0.0, time.perf_counter()
     data = batches(crops, draw_jitter(len(crops), recipe.seed, epoch), order, recipe, fabric.device)
@@ -118,7 +120,7 @@ def train_epoch(fabric, model, optimizer, crops: Crops, recipe: Recipe, epoch: i
         optimizer.step()
         total += loss.detach()
         start = time.perf_counter()
-    return {"loss": float(total) / max(steps, 1), "data_seconds": waited}
+    return {"loss": float(total) / steps, "data_seconds": waited}
 
 
 @torch.inference_mode()
