@@ -92,6 +92,58 @@ def _train(recipes, data, runs):
         fabric.print(f"{folder}: {len(history)} epochs, PCK {history.pck.iloc[-1]:.3f}")
 
 
+@app.command()
+def evaluate(data: Data, checkpoint: Path, split: str = "val"):
+    """Scores a trained network (a .safetensors file) on a dataset's validation people."""
+    from hgpose_utils import predict
+    from hgpose_utils.crops import make_crops
+
+    predictor = predict.PosePredictor.load(checkpoint)
+    scores = predict.evaluate(predictor, make_crops(data, predictor.size).split(split))
+    print("  ".join(f"{name} {value:.4f}" for name, value in scores.items()))
+
+
+@app.command("predict")
+def predict_photos(
+    photos: list[Path],
+    checkpoint: Annotated[Path, typer.Option(help="The trained network, a .safetensors file.")],
+    out: Annotated[Path, typer.Option(help="Where the drawings and poses.json go.")] = Path("poses"),
+):
+    """Finds the pose of the one person in each photo, draws it, and writes the joints to poses.json."""
+    from hgpose_utils.predict import PosePredictor, write_poses
+
+    write_poses(PosePredictor.load(checkpoint), photos, out)
+    print(f"{len(photos)} poses are in {out}")
+
+
+@app.command()
+def bench(
+    model: str = "hg",
+    stacks: int = 1,
+    size: Size = 256,
+    out: Annotated[Path, typer.Option(help="Where the table goes.")] = Path("results/bench"),
+):
+    """Measures the network's speed on this machine, the peers' way and ours."""
+    from hgpose_utils import bench as speed
+    from hgpose_utils.files import replacing
+
+    table = speed.bench(model, stacks, size)
+    print(table.to_string(index=False, float_format="{:.1f}".format))
+    with replacing(out / f"{speed.machine()}.csv") as file:
+        table.to_csv(file, index=False, float_format="%.4g")
+
+
+@app.command()
+def course(
+    out: Annotated[Path | None, typer.Option(help="Where the executed notebooks go.")] = None,
+    in_place: Annotated[bool, typer.Option("--in-place", help="Also renew notebooks/*.ipynb.")] = False,
+):
+    """Runs the notebooks top to bottom at the budget of HGPOSE_BUDGET."""
+    from hgpose_utils.course import run_course
+
+    run_course(out, in_place)
+
+
 def main():
     """Runs the command line, turning every expected error into one line on stderr and exit status 2."""
     try:

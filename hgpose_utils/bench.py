@@ -1,0 +1,68 @@
+"""Speed on this machine: the way the peers run the network, and ours, in one table."""
+
+import re
+import time
+from statistics import median
+
+import pandas as pd
+import torch
+
+from hgpose_utils.heatmaps import STRIDE
+from hgpose_utils.models import build_model
+from hgpose_utils.train import device_name, heatmap_loss
+
+WAYS = {
+    "float32, NCHW (the peers' way)": (torch.contiguous_format, torch.float32),
+    "float32, channels-last": (torch.channels_last, torch.float32),
+    "bfloat16, channels-last": (torch.channels_last, torch.bfloat16),
+}
+
+
+def bench(model: str = "hg", stacks: int = 1, size: int = 256, batch_size: int = 8, repeats: int = 5) -> pd.DataFrame:
+    """Images a second of the forward pass and of a training step, one row a way of running; medians of ``repeats``."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    rows = []
+    for way, (memory_format, dtype) in WAYS.items():
+        network = build_model(model, stacks).to(device, memory_format=memory_format)
+        optimizer = torch.optim.RMSprop(network.parameters(), lr=2.5e-4)
+        images = torch.randn(batch_size, 3, size, size, device=device).contiguous(memory_format=memory_format)
+        targets = torch.rand(batch_size, 16, size // STRIDE, size // STRIDE, device=device)
+        weights = torch.ones(batch_size, 16, device=device)
+        autocast = torch.autocast(device, torch.bfloat16, enabled=dtype is torch.bfloat16)
+
+        def forward(network=network, images=images, autocast=autocast):
+            with torch.inference_mode(), autocast:
+                network(images)
+
+        def step(
+            network=network, images=images, autocast=autocast, optimizer=optimizer, targets=targets, weights=weights
+        ):
+            with autocast:
+                heatmaps = network(images)
+            optimizer.zero_grad()
+            heatmap_loss(heatmaps, targets, weights).backward()
+            optimizer.step()
+
+        network.eval()
+        infer = batch_size / seconds(forward, repeats)
+        network.train()
+        rows.append({"way": way, "infer img/s": infer, "train img/s": batch_size / seconds(step, repeats)})
+    return pd.DataFrame(rows)
+
+
+def seconds(run, repeats: int) -> float:
+    """The median time of a call, after one that does not count."""
+    times = []
+    for _ in range(repeats + 1):
+        start = time.perf_counter()
+        run()
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        times.append(time.perf_counter() - start)
+    return median(times[1:])
+
+
+def machine() -> str:
+    """The machine as a file name."""
+    name = device_name(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    return re.sub("[^a-z0-9]+", "-", name.lower()).strip("-")

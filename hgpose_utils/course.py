@@ -1,0 +1,68 @@
+"""Runs the notebooks from their scripts, top to bottom, and keeps what they show."""
+
+from pathlib import Path
+
+import jupytext
+import nbformat
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
+from nbconvert import HTMLExporter
+from tqdm import tqdm
+
+from hgpose_utils.budget import ROOT, read_budget
+from hgpose_utils.files import HgposeError, replacing
+
+WIDGET = "application/vnd.jupyter.widget-view+json"
+
+
+def run_course(out=None, in_place: bool = False) -> None:
+    """Runs every notebooks/*.py and writes it to ``out`` as .ipynb and .html.
+
+    ``in_place`` renews notebooks/*.ipynb too. ``out`` is results/<budget> where it is not given. Raises `HgposeError` naming the notebook and the error.
+    """
+    budget = read_budget()
+    out = Path(out) if out else budget.out
+    scripts = sorted((ROOT / "notebooks").glob("[0-9]*.py"))
+    print(f"{len(scripts)} notebooks at the {budget.name} budget")
+    for script in scripts:
+        notebook = run_notebook(script)
+        page = HTMLExporter().from_notebook_node(notebook)[0]
+        with replacing(out / f"{script.stem}.html") as file:
+            file.write_text(page)
+        for folder in [out, script.parent] if in_place else [out]:
+            with replacing(folder / f"{script.stem}.ipynb") as file:
+                nbformat.write(notebook, file)
+    print(f"\nThe executed notebooks (.ipynb and .html), tables and plots are in {out}")
+
+
+def run_notebook(script: Path) -> nbformat.NotebookNode:
+    """A paired script as a notebook with the outputs of one clean run, and nothing that changes from run to run."""
+    notebook = jupytext.read(script, fmt="py:percent")
+    with tqdm(desc=script.stem, total=sum(c.cell_type == "code" for c in notebook.cells), mininterval=0) as bar:
+        client = NotebookClient(
+            notebook,
+            timeout=3600,
+            record_timing=False,
+            store_widget_state=False,
+            resources={"metadata": {"path": str(script.parent)}},
+            on_cell_executed=lambda **_: bar.update(),
+        )
+        try:
+            client.execute()
+        except CellExecutionError as e:
+            raise HgposeError(f"{script.name} stopped at a cell: {e.ename}: {e.evalue}") from e
+    return clean(notebook)
+
+
+def clean(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    """Leaves the static picture of each widget, one kernel name, and ids that do not change."""
+    notebook.metadata = {
+        "jupytext": {"formats": "ipynb,py:percent"},
+        "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+        "language_info": {"name": "python"},
+    }
+    for number, cell in enumerate(notebook.cells):
+        cell.id = f"cell-{number:03d}"
+        for output in cell.get("outputs", []):
+            output.get("data", {}).pop(WIDGET, None)
+    return notebook
