@@ -18,7 +18,8 @@ WIDGET = "application/vnd.jupyter.widget-view+json"
 def run_course(out=None, in_place: bool = False) -> None:
     """Runs every notebooks/*.py and writes it to ``out`` as .ipynb and .html.
 
-    ``in_place`` renews notebooks/*.ipynb too. ``out`` is results/<budget> where it is not given. Raises `HgposeError` naming the notebook and the error.
+    ``in_place`` renews notebooks/*.ipynb too. ``out`` is results/<budget> where it is not given. Raises
+    `HgposeError` naming the notebook and the error.
     """
     budget = read_budget()
     out = Path(out) if out else budget.out

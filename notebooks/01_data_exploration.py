@@ -1,0 +1,264 @@
+# %% [markdown]
+# # 1 · Data: people and their joints
+#
+# A network that finds joints learns from pictures in which somebody has marked them. Before we build one, we look at
+# what it will be shown: most surprises of a project like this one are in the data.
+#
+# **You will learn** what the 16 joints of MPII are, what an annotation says and what it leaves out, how a person is cut
+# out of a photo, how the pictures are varied while training, and what the network is really asked to draw: heatmaps.
+#
+# **Time:** half a minute on a laptop's CPU, the same on a GPU.
+
+# %% [markdown]
+# First the versions and the budget. Every notebook reads the environment variable `HGPOSE_BUDGET`: `fast` (a test),
+# `course` (the default) or `full` (the report's scale, for a GPU). The code is the same.
+
+# %%
+import platform
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import torch
+
+from hgpose_utils.budget import read_budget
+from hgpose_utils.plots import grid, show_heatmap, show_person, use_style
+
+budget = read_budget()
+torch.manual_seed(0)
+use_style()
+print(f"Python {platform.python_version()}, torch {torch.__version__}, budget {budget.name}")
+
+# %% [markdown]
+# ## The people
+#
+# The report trains on [MPII Human Pose](http://human-pose.mpi-inf.mpg.de): 25,000 photos of everyday activities, 12 GB,
+# to be downloaded by each reader (`data/README.md` says how). So that everything runs at once, this course brings a
+# dataset of its own: people drawn by a small program, written **exactly as MPII writes its annotations**. What we do here
+# with drawn people works on MPII by changing the path in the next cell.
+
+# %%
+from hgpose_utils.annotations import read_people
+from hgpose_utils.synthetic import make_dataset
+
+dataset = make_dataset(budget.data, budget.people)
+people = read_people(dataset)
+print(
+    f"{len(people)} people: {(people.split == 'train').sum()} to train on, {(people.split == 'val').sum()} to validate"
+)
+
+# %% [markdown]
+# One row is one person. `center` and `scale` say where the person is and how tall (in units of 200 pixels);
+# `joints` holds 16 points, `visible` tells which of them can be seen.
+
+# %%
+# NBVAL_CHECK_OUTPUT
+{name: np.shape(people[name][0]) for name in ["center", "scale", "head_size", "joints", "visible"]}
+
+# %% [markdown]
+# ## The 16 joints
+#
+# Their order is MPII's. "Left" is **the person's own left**, not the picture's: someone who faces you has the left hand on
+# the right of the picture. A mirrored picture therefore needs its joints renamed, and `mirrored` below says to what.
+
+# %%
+# NBVAL_CHECK_OUTPUT
+from hgpose_utils.skeleton import FLIP, JOINTS
+
+pd.DataFrame({"joint": JOINTS, "mirrored": [JOINTS[i] for i in FLIP]})
+
+# %%
+from torchvision.io import decode_image
+
+person = people.iloc[0]
+figure, axis = plt.subplots(figsize=(6, 6))
+show_person(axis, decode_image(person.image), person.joints, person.visible)
+for name, (x, y) in zip(JOINTS, person.joints, strict=True):
+    axis.annotate(name, (x, y), (5, 0), textcoords="offset points", color="white", fontsize=7)
+axis.axis("off")
+plt.show()
+
+# %% [markdown]
+# **Figure:** one person with all joints named. Orange limbs are the person's right side, blue ones the left, grey the
+# middle; a filled dot is a joint that can be seen, a ring one that is hidden.
+#
+# ## A dozen people
+#
+# Look at many examples before trusting any statistic. Which of them would *you* find hard?
+
+# %%
+figure, axes = grid(12, 6)
+for axis, (_, person) in zip(axes, people.iloc[1:13].iterrows(), strict=True):
+    show_person(axis, decode_image(person.image), person.joints, person.visible)
+plt.show()
+
+# %% [markdown]
+# **Figure:** twelve people with their skeletons. Seen from behind, the colours change sides; where a limb runs behind the
+# body its joint is a ring.
+#
+# ## What is hidden
+#
+# A hidden joint is still annotated, by a careful guess: people know where a knee behind a table must be. We train on
+# hidden joints and count them in the score. (PyTorch-Pose, the code that the report started from, does not train on them.)
+
+# %%
+annotated = ~np.isnan(np.stack(people.joints)).any(-1)
+visible = np.stack(people.visible)
+share = pd.DataFrame(
+    {"seen": visible.mean(0), "hidden": (annotated & ~visible).mean(0), "not annotated": (~annotated).mean(0)},
+    index=JOINTS,
+)
+axis = share.plot.barh(stacked=True, color=["#009e73", "#e69f00", "#bbbbbb"], figsize=(7, 4.5), width=0.8)
+axis.legend(loc="upper center", bbox_to_anchor=(0.5, 1.12), ncols=3, frameon=False)
+axis.set(xlabel="share of the people")
+plt.show()
+
+# %% [markdown]
+# **Figure:** for each joint, the share of people in whom it is seen (green), hidden (orange) or not annotated because it
+# lies outside the picture (grey). In MPII 23 % of the annotated joints are hidden, most often wrists, elbows and ankles of the far side.
+
+# %%
+assert np.allclose(share.sum(1), 1)
+print(f"{(annotated & ~visible).sum() / annotated.sum():.0%} of the annotated joints are hidden")
+
+# %% [markdown]
+# ## How large, and where
+#
+# `scale` times 200 is the person's height in pixels. It varies from picture to picture, which is why people are cut out and
+# brought to one size first.
+
+# %%
+figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.8))
+left.hist(people.scale * 200, bins=40, color="#0072b2")
+left.set(xlabel="height of the person in pixels", ylabel="people")
+height = (people.scale * 200).to_numpy()[:, None, None]
+x, y = ((np.stack(people.joints) - np.stack(people.center)[:, None]) / height).reshape(-1, 2).T
+right.hist2d(x[~np.isnan(x)], y[~np.isnan(y)], bins=60, range=[[-0.8, 0.8], [-0.8, 0.8]], cmap="magma")
+right.set(xlabel="right of the centre, in heights", ylabel="below the centre, in heights", aspect="equal")
+right.invert_yaxis()
+plt.show()
+
+# %% [markdown]
+# **Figure:** left, how tall the people are in pixels. Right, where joints lie around a person's centre, in units of the
+# person's height; bright is frequent. One learns from it what a network could guess without looking at the picture: the
+# head is above, the feet are below.
+#
+# ## From photo to crop
+#
+# Each person is cut out once, as a square around `center` with a side proportional to `scale`, and kept. The crop is
+# half as wide again as what the network will see: room to rotate and zoom without leaving it.
+
+# %%
+from hgpose_utils.crops import make_crops
+
+crops = make_crops(dataset, size=256, progress=False)
+print(f"{len(crops)} crops of {crops.side} × {crops.side} px")
+
+# %% [markdown]
+# Cropping must not move a joint. We send the joints to the crop and back; what is left is rounding.
+
+# %%
+# NBVAL_CHECK_OUTPUT
+from hgpose_utils.crops import crop_to_photo
+
+back = crop_to_photo(crops.joints, crops.boxes[:, None], crops.side)
+error = np.nanmax(np.abs(back - np.stack(crops.people.joints)))
+print("moved by less than a thousandth of a pixel:", error < 1e-3)
+
+# %% [markdown]
+# ## Augmentation: the same person, eight times
+#
+# While training, each person is shown rotated by up to ±30°, scaled by 0.75 to 1.25, mirrored half of the time, and with
+# each colour channel made stronger or weaker, differently in every epoch. The network must not learn that people stand upright in
+# the middle. The report names the two ranges; we draw from them evenly.
+
+# %%
+from hgpose_utils.augment import draw_jitter, no_jitter, warp
+
+chosen = np.full(8, 3)
+images, joints = crops.images(chosen), torch.from_numpy(crops.joints[chosen]).float()
+plain = warp(images[:1], joints[:1], no_jitter(1), 256)
+varied = warp(images, joints, draw_jitter(8, seed=0, epoch=1), 256)
+
+# %%
+figure, axes = grid(9, 9, size=1.7)
+show_person(axes[0], plain[0][0], plain[1][0], title="as it is")
+for axis, image, points in zip(axes[1:], *varied, strict=True):
+    show_person(axis, image, points)
+plt.show()
+
+# %% [markdown]
+# **Figure:** one person as it is, then in eight variations. The skeleton turns and grows with the picture, and in a mirrored
+# picture orange is still the person's right: the joints were renamed. Black is outside the crop.
+#
+# Do the numbers keep their promise? Over 100,000 people:
+
+# %%
+# NBVAL_CHECK_OUTPUT
+jitter = draw_jitter(100_000, seed=0, epoch=1)
+print(f"rotation {np.rad2deg(jitter.angle).min():.1f}° to {np.rad2deg(jitter.angle).max():.1f}°")
+print(f"scale    {jitter.scale.min():.2f} to {jitter.scale.max():.2f}")
+print(f"mirrored {jitter.flip.mean():.2f}")
+
+# %% [markdown]
+# ## What the network is asked to draw
+#
+# Not coordinates: a **heatmap** for every joint, 64 × 64 pixels for an input of 256 × 256, with a Gaussian of one pixel's
+# standard deviation where the joint is. A map can say "here, or perhaps there", which two numbers cannot.
+
+# %%
+from hgpose_utils.heatmaps import decode, encode
+
+targets, weights = encode(plain[1], size=64)
+print(tuple(targets.shape), "one map a joint;", int(weights.sum()), "of 16 joints can be learnt from")
+
+# %%
+figure, axes = grid(16, 8, size=1.6)
+for axis, name, heatmap in zip(axes, JOINTS, targets[0], strict=True):
+    show_heatmap(axis, plain[0][0], heatmap, name, top=1)
+plt.show()
+
+# %% [markdown]
+# **Figure:** the 16 target heatmaps of one person, laid over the picture: black but for one small bright spot each, at the joint.
+#
+# Close up, the Gaussian of a joint that lies exactly on a heatmap pixel. One pixel from the centre it has fallen to
+# $e^{-1/2} \approx 0.61$.
+
+# %%
+# NBVAL_CHECK_OUTPUT
+from hgpose_utils.heatmaps import to_input_pixels
+
+at = to_input_pixels(torch.tensor([[[32.0, 32.0]]]))
+close_up = encode(at, size=64)[0][0, 0, 30:35, 30:35]
+pd.DataFrame(close_up.numpy()).round(2)
+
+# %% [markdown]
+# ## And back: what the grid costs
+#
+# Reading a joint off a heatmap means taking its highest pixel, and a heatmap pixel is four input pixels wide. Even a perfect
+# network is off by up to 2 pixels on each axis. Moving the point a quarter pixel towards the higher neighbour, as the
+# hourglass paper does, halves the error.
+
+# %%
+# NBVAL_CHECK_OUTPUT
+points = torch.rand(1000, 16, 2, generator=torch.Generator().manual_seed(0)) * 240 + 8
+maps, _ = encode(points, size=64)
+for name, quarter in [("highest pixel", False), ("and a quarter pixel", True)]:
+    error = torch.linalg.vector_norm(decode(maps, quarter)[0] - points, dim=-1)
+    print(f"{name:20s} mean error {error.mean():.2f} px of 256")
+
+# %% [markdown]
+# ## Summary
+#
+# - A person is a picture, a centre, a scale and 16 joints, some hidden and some not annotated.
+# - Everyone is cut out once, with room to spare; rotation, scale, mirroring and colour are applied anew in every epoch.
+# - The network learns to draw one heatmap a joint, and the grid alone costs over a pixel of accuracy.
+#
+# **Next:** [the residual unit and what it can see](02_hru_receptive_field.ipynb).
+#
+# ## References
+#
+# - Andriluka, Pishchulin, Gehler, Schiele: *2D Human Pose Estimation: New Benchmark and State of the Art Analysis*, CVPR 2014 (MPII).
+# - Newell, Yang, Deng: *Stacked Hourglass Networks for Human Pose Estimation*, 2016, [arXiv:1603.06937](https://arxiv.org/abs/1603.06937).
+# - Brami, Chen: *Human Pose Estimation*, course report, CS236605 (Technion).
+# - PyTorch-Pose, <https://github.com/bearpaw/pytorch-pose>: the code that the report started from.
