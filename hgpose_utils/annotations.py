@@ -19,11 +19,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import scipy.io
+from scipy.io.matlab import MatReadError
 
 from hgpose_utils.files import HgposeError
 from hgpose_utils.skeleton import LSP_TO_MPII
 
 COLUMNS = ["image", "center", "scale", "head_size", "split", "joints", "visible"]
+DAMAGED = (ValueError, LookupError, AttributeError, TypeError, OSError, EOFError, NotImplementedError, MatReadError)
 MPII_VALIDATION = 2958 / 25204  # the usual validation split's share of the people (Tompson et al.)
 
 
@@ -41,7 +43,7 @@ def read_people(path) -> pd.DataFrame:
         else:
             mat = scipy.io.loadmat(file, struct_as_record=False, squeeze_me=True)
             rows = _read_lsp(mat["joints"], file.parent) if "joints" in mat else _read_mpii(mat["RELEASE"], file.parent)
-    except (ValueError, KeyError, AttributeError, OSError, EOFError, NotImplementedError, TypeError) as e:
+    except DAMAGED as e:
         raise HgposeError(f"cannot read the annotations in {file}: {e or type(e).__name__}; get the file again") from e
     people = pd.DataFrame(rows, columns=COLUMNS)
     if people.empty:

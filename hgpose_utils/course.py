@@ -43,6 +43,7 @@ def run_notebook(script: Path) -> nbformat.NotebookNode:
         client = NotebookClient(
             notebook,
             timeout=3600,
+            extra_arguments=["--IPKernelApp.log_level=40"],
             record_timing=False,
             store_widget_state=False,
             resources={"metadata": {"path": str(script.parent)}},

@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from PIL import Image
 from torchvision.io import ImageReadMode, decode_image
 from torchvision.transforms.v2 import functional as transforms
 from tqdm import tqdm
@@ -91,6 +92,21 @@ def crop_to_photo(points, boxes, side: int) -> np.ndarray:
     return (points + 0.5) * (boxes[..., 2:] / side) - 0.5 + boxes[..., :2]
 
 
+def read_photo(image) -> torch.Tensor:
+    """A path, a PIL image, an array [H, W, 3] or a tensor [3, H, W] -> uint8 [3, H, W]; else `HgposeError`."""
+    if isinstance(image, str | Path):
+        try:
+            return decode_image(str(image), ImageReadMode.RGB)
+        except RuntimeError as e:
+            raise HgposeError(f"cannot read the photo {image}: give a JPEG or PNG file that exists") from e
+    if isinstance(image, Image.Image):
+        return transforms.pil_to_tensor(image.convert("RGB"))
+    photo = torch.from_numpy(image).movedim(-1, 0) if isinstance(image, np.ndarray) else image
+    if photo.dtype != torch.uint8 or photo.ndim != 3 or photo.shape[0] != 3:
+        raise HgposeError(f"a photo must be uint8 with three channels, not {photo.dtype} {list(photo.shape)}")
+    return photo
+
+
 def cut(photo: torch.Tensor, box, side: int) -> torch.Tensor:
     """A square of a photo, uint8 [3, H, W] -> [3, side, side], antialiased; black where it leaves the photo."""
     left, top, width = (int(v) for v in box)
@@ -138,8 +154,8 @@ def _write_crops(people, boxes, side, target: Path, progress) -> list[int]:
 
     def one(i):
         try:
-            store[i] = cut(decode_image(people.image[i], ImageReadMode.RGB), boxes[i], side).numpy()
-        except (RuntimeError, OSError):
+            store[i] = cut(read_photo(people.image[i]), boxes[i], side).numpy()
+        except HgposeError:
             return i
 
     with replacing(target) as temporary, ThreadPoolExecutor(os.cpu_count()) as pool:

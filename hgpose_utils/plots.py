@@ -58,21 +58,28 @@ def draw_skeleton(axis, joints, visible=None, width: float = 2.0) -> None:
     axis.scatter(x[~seen], y[~seen], s=8 * width, facecolor="none", edgecolor="white", linewidth=1, zorder=3)
 
 
-def show_person(axis, image, joints=None, visible=None, title: str = "") -> None:
+def show_person(axis, image, joints=None, visible=None, title: str = "", width: float = 2.0) -> None:
     """A picture with its skeleton, cut to the picture's own frame."""
     picture = to_picture(image)
     axis.imshow(picture)
     if joints is not None:
-        draw_skeleton(axis, joints, visible)
+        draw_skeleton(axis, joints, visible, width)
     axis.set(xlim=(-0.5, picture.shape[1] - 0.5), ylim=(picture.shape[0] - 0.5, -0.5), title=title)
 
 
-def show_heatmap(axis, image, heatmap, title: str = "", strength: float = 0.65, top: float | None = None) -> None:
-    """A heatmap [h, w] laid over its input image [3, H, W]; ``top`` is the value of the brightest colour."""
+def show_heatmap(axis, image, heatmap, title: str = "", strength: float = 1.0, top: float | None = None) -> None:
+    """A heatmap [h, w] laid over its input image [3, H, W] in grey; the higher a pixel, the less shines through.
+
+    ``top`` is the value of the brightest colour; without it the heatmap's own maximum.
+    """
     picture, heatmap = to_picture(image), np.asarray(heatmap, float)
     frame = (-0.5, picture.shape[1] - 0.5, picture.shape[0] - 0.5, -0.5)
-    axis.imshow(picture, extent=frame)
-    axis.imshow(heatmap, extent=frame, alpha=strength, vmin=0, vmax=top, interpolation="nearest")
+    top = max(heatmap.max() if top is None else top, 1e-6)
+    cover = strength * np.clip(heatmap / top, 0, 1) ** 0.5
+    axis.imshow(
+        0.8 * picture.mean(-1) / (255 if picture.dtype == np.uint8 else 1), "gray", vmin=0, vmax=1, extent=frame
+    )
+    axis.imshow(heatmap, extent=frame, alpha=cover, vmin=0, vmax=top, interpolation="nearest")
     axis.set_title(title, fontsize="medium")
 
 
@@ -84,14 +91,12 @@ def plot_accuracy(rows, axis=None, title: str = ""):
         curve = run.groupby("epoch").pck.mean()
         marker = "o" if len(curve) < 4 else None
         axis.plot(curve.index, curve, LINES.get(stacks, "-."), color=COLOURS.get(model), marker=marker, markersize=4)
-        ends.append((curve.iloc[-1], curve.index[-1], network_name(model, stacks), COLOURS.get(model)))
+        ends.append((curve.iloc[-1], network_name(model, stacks), COLOURS.get(model)))
     low, high = axis.get_ylim()
-    for y, (value, x, name, colour) in zip(
-        _spread([e[0] for e in sorted(ends)], (high - low) / 22, high), sorted(ends), strict=True
-    ):
-        axis.annotate(
-            name, (x, value), (x + 0.02 * max(x, 1) + 0.1, y), color=colour, va="center", annotation_clip=False
-        )
+    ends.sort()
+    at_the_right = axis.get_yaxis_transform()  # x in widths of the axes, y in PCK
+    for (_, name, colour), y in zip(ends, _spread([e[0] for e in ends], (high - low) / 20, high), strict=True):
+        axis.text(1.01, y, name, color=colour, va="center", transform=at_the_right)
     axis.set(xlabel="epoch", ylabel="validation PCK", title=title)
     axis.xaxis.get_major_locator().set_params(integer=True)
     return axis

@@ -7,14 +7,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from matplotlib.figure import Figure
-from PIL import Image
 from safetensors import SafetensorError, safe_open
 from torch import nn
-from torchvision.io import ImageReadMode, decode_image
-from torchvision.transforms.v2 import functional as transforms
 
 from hgpose_utils.augment import no_jitter, warp
-from hgpose_utils.crops import MARGIN, Crops, crop_box, crop_to_photo, cut
+from hgpose_utils.crops import MARGIN, Crops, crop_box, crop_to_photo, cut, read_photo
 from hgpose_utils.files import HgposeError, replacing
 from hgpose_utils.heatmaps import STRIDE, decode, encode
 from hgpose_utils.metrics import PCK, ReportPCK, TorsoPCK
@@ -75,21 +72,6 @@ class PosePredictor:
         """Inputs [B, 3, size, size] -> one [B, 16, size/4, size/4] a stack."""
         device = next(self.model.parameters()).device
         return [h.float() for h in self.model(images.to(device, memory_format=torch.channels_last))]
-
-
-def read_photo(image) -> torch.Tensor:
-    """A path, a PIL image, an array [H, W, 3] or a tensor [3, H, W] -> uint8 [3, H, W]; else `HgposeError`."""
-    if isinstance(image, str | Path):
-        try:
-            return decode_image(str(image), ImageReadMode.RGB)
-        except RuntimeError as e:
-            raise HgposeError(f"cannot read the photo {image}: give a JPEG or PNG file that exists") from e
-    if isinstance(image, Image.Image):
-        return transforms.pil_to_tensor(image.convert("RGB"))
-    photo = torch.from_numpy(image).movedim(-1, 0) if isinstance(image, np.ndarray) else image
-    if photo.dtype != torch.uint8 or photo.ndim != 3 or photo.shape[0] != 3:
-        raise HgposeError(f"a photo must be uint8 with three channels, not {photo.dtype} {list(photo.shape)}")
-    return photo
 
 
 def person_box(photo: torch.Tensor, center=None, scale=None) -> np.ndarray:

@@ -8,6 +8,9 @@ import pandas as pd
 from hgpose_utils.budget import ROOT
 from hgpose_utils.files import HgposeError
 
+RUN_COLUMNS = ["dataset", "train_people", "val_people", "model", "stacks", "seed", "size", "network", "epoch"]
+RUN_COLUMNS += ["loss", "val_loss", "pck", "pck_torso", "peak", "learning_rate", "images_per_second", "seconds"]
+
 NAMES = {"hg": "HG", "hru": "HRU", "new": "New"}
 
 
@@ -28,33 +31,21 @@ def read_report_sizes() -> pd.DataFrame:
 
 
 def read_runs(folder=ROOT / "results/runs") -> pd.DataFrame:
-    """Every run below a folder, one row an epoch: dataset, model, stacks, seed, network, and the history's columns.
+    """Every run below a folder, one row an epoch, in the columns of `RUN_COLUMNS`; empty where there is none.
 
-    Empty where there is none. Raises `HgposeError` for a run whose files cannot be read.
+    Raises `HgposeError` for a run whose files cannot be read.
     """
-    return (
-        pd.concat(
-            [pd.DataFrame(columns=["dataset", "model", "stacks", "seed", "epoch", "pck", "network"])]
-            + [
-                _read_run(config)
-                for config in sorted(Path(folder).glob("**/config.json"))
-                if (config.parent / "history.csv").exists()
-            ]
-        )
-        if Path(folder).exists()
-        else pd.DataFrame()
-    )
+    histories = sorted(Path(folder).glob("**/history.csv"))
+    return pd.concat([_read_run(file.parent) for file in histories]) if histories else pd.DataFrame(columns=RUN_COLUMNS)
 
 
-def _read_run(config: Path) -> pd.DataFrame:
+def _read_run(folder: Path) -> pd.DataFrame:
     try:
-        recipe = json.loads(config.read_text())
-        history = pd.read_csv(config.parent / "history.csv")
-        keys = {"dataset": recipe["dataset"]["name"], "train_people": recipe["dataset"]["train_people"]}
-        keys |= {k: recipe["recipe"][k] for k in ("model", "stacks", "seed", "size")}
-        return _named(history.assign(**keys))
+        config = json.loads((folder / "config.json").read_text())
+        run = config["recipe"] | config["dataset"] | {"dataset": config["dataset"]["name"]}
+        return _named(pd.read_csv(folder / "history.csv").assign(**run))[RUN_COLUMNS]
     except (ValueError, KeyError, OSError) as e:
-        raise HgposeError(f"cannot read the run in {config.parent}: {e}; delete it or make it again") from e
+        raise HgposeError(f"cannot read the run in {folder}: {e}; delete it or make it again") from e
 
 
 def _named(table: pd.DataFrame) -> pd.DataFrame:

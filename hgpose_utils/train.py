@@ -77,7 +77,8 @@ def dataset_name(data, size: int) -> str:
 
 def make_fabric() -> lightning.Fabric:
     """The device and the arithmetic: bfloat16 where the hardware computes in it, else float32."""
-    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
+    for name in ("lightning.fabric", "lightning.pytorch"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     fast = torch.cuda.is_bf16_supported() if torch.cuda.is_available() else torch.ops.mkldnn._is_mkldnn_bf16_supported()
     return lightning.Fabric(precision="bf16-mixed" if fast else "32-true")
 
@@ -164,6 +165,8 @@ def train(
     model, optimizer = fabric.setup(model, optimizer)
     history = resume(folder, recipe, fabric, model, optimizer)
 
+    for row in history:
+        log(describe(row, recipe) + "  (done before)")
     training, validation = crops.split("train"), crops.split("val")
     write_config(folder, recipe, dataset, training, validation, parameters, fabric)
     for epoch in range(len(history) + 1, recipe.epochs + 1):

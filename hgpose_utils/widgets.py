@@ -66,7 +66,7 @@ class HeatmapExplorer(Explorer):
                 options=[(name, i) for i, name in enumerate(JOINTS)], value=9, description="joint"
             ),
             stack=ipywidgets.IntSlider(len(heatmaps), 1, len(heatmaps), description="stack", **slider),
-            strength=ipywidgets.FloatSlider(0.6, min=0, max=1, step=0.1, description="strength", **slider),
+            strength=ipywidgets.FloatSlider(0.8, min=0, max=1, step=0.1, description="strength", **slider),
         )
 
     def render(self, person: int, joint: int, stack: int, strength: float) -> bytes:
@@ -102,6 +102,7 @@ class ReceptiveFieldExplorer(Explorer):
         axis = figure.subplots()
         moved, field = self.maps[path], self.fields[path]
         axis.imshow(moved, cmap="magma")
+        axis.grid(False)
         rows, columns = np.nonzero(moved)
         corner = columns.min() - 0.5, rows.min() - 0.5
         axis.add_patch(Rectangle(corner, field, field, fill=False, edgecolor="#56b4e9", linewidth=2))

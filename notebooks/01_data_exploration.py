@@ -25,6 +25,7 @@ from hgpose_utils.budget import read_budget
 from hgpose_utils.plots import grid, show_heatmap, show_person, use_style
 
 budget = read_budget()
+budget.out.mkdir(parents=True, exist_ok=True)
 torch.manual_seed(0)
 use_style()
 print(f"Python {platform.python_version()}, torch {torch.__version__}, budget {budget.name}")
@@ -68,13 +69,16 @@ from hgpose_utils.skeleton import FLIP, JOINTS
 pd.DataFrame({"joint": JOINTS, "mirrored": [JOINTS[i] for i in FLIP]})
 
 # %%
-from torchvision.io import decode_image
+from hgpose_utils.crops import read_photo
 
-person = people.iloc[0]
+person = people.iloc[people.visible.map(sum).argmax()]  # one of whom all can be seen
+label = {"facecolor": "black", "alpha": 0.4, "pad": 1, "linewidth": 0}
 figure, axis = plt.subplots(figsize=(6, 6))
-show_person(axis, decode_image(person.image), person.joints, person.visible)
+show_person(axis, read_photo(person.image), person.joints, person.visible, width=3)
 for name, (x, y) in zip(JOINTS, person.joints, strict=True):
-    axis.annotate(name, (x, y), (5, 0), textcoords="offset points", color="white", fontsize=7)
+    axis.annotate(name, (x, y), (6, 0), textcoords="offset points", color="white", va="center", bbox=label)
+(x, y), half = person.center, 120 * person.scale
+axis.set(xlim=(x - half, x + half), ylim=(y + half, y - half))
 axis.axis("off")
 plt.show()
 
@@ -87,14 +91,15 @@ plt.show()
 # Look at many examples before trusting any statistic. Which of them would *you* find hard?
 
 # %%
-figure, axes = grid(12, 6)
-for axis, (_, person) in zip(axes, people.iloc[1:13].iterrows(), strict=True):
-    show_person(axis, decode_image(person.image), person.joints, person.visible)
+figure, axes = grid(12, 4, size=2.8)
+for axis, (_, person) in zip(axes, people.drop_duplicates("image").iloc[:12].iterrows(), strict=True):
+    show_person(axis, read_photo(person.image), person.joints, person.visible, width=1.5)
+figure.savefig(budget.out / "people.png")
 plt.show()
 
 # %% [markdown]
-# **Figure:** twelve people with their skeletons. Seen from behind, the colours change sides; where a limb runs behind the
-# body its joint is a ring.
+# **Figure:** twelve people with their skeletons: large and small, from the front and from behind (the colours change sides), cut off by the frame,
+# behind other things (rings instead of dots).
 #
 # ## What is hidden
 #
@@ -118,7 +123,7 @@ plt.show()
 # lies outside the picture (grey). In MPII 23 % of the annotated joints are hidden, most often wrists, elbows and ankles of the far side.
 
 # %%
-assert np.allclose(share.sum(1), 1)
+assert np.allclose(share.sum(axis=1), 1)
 print(f"{(annotated & ~visible).sum() / annotated.sum():.0%} of the annotated joints are hidden")
 
 # %% [markdown]
@@ -175,13 +180,13 @@ print("moved by less than a thousandth of a pixel:", error < 1e-3)
 # %%
 from hgpose_utils.augment import draw_jitter, no_jitter, warp
 
-chosen = np.full(8, 3)
+chosen = np.full(8, people.scale.argmax())  # the tallest
 images, joints = crops.images(chosen), torch.from_numpy(crops.joints[chosen]).float()
 plain = warp(images[:1], joints[:1], no_jitter(1), 256)
 varied = warp(images, joints, draw_jitter(8, seed=0, epoch=1), 256)
 
 # %%
-figure, axes = grid(9, 9, size=1.7)
+figure, axes = grid(9, 9, size=1.9)
 show_person(axes[0], plain[0][0], plain[1][0], title="as it is")
 for axis, image, points in zip(axes[1:], *varied, strict=True):
     show_person(axis, image, points)

@@ -100,19 +100,21 @@ assert table.computed.tolist() == [1, 3, 10]
 table
 
 # %%
+from matplotlib.colors import PowerNorm
+
 figure, axes = plt.subplots(1, 4, figsize=(11, 3))
 for axis, (name, path) in zip(
     axes, {"A": small.a, "B": small.b, "C": small.c, "A + B + C": small}.items(), strict=True
 ):
-    axis.imshow(gradient_map(path, channels=16, size=32)[6:26, 6:26])
+    axis.imshow(gradient_map(path, channels=16, size=32)[6:26, 6:26], norm=PowerNorm(0.3))
     axis.set_title(name)
     axis.axis("off")
 plt.show()
 
 # %% [markdown]
-# **Figure:** the 20 × 20 input pixels around one output pixel; bright pixels move it strongly, black ones not at all. A is a single
-# pixel, B a 3×3 square, C a 10×10 square that is brightest in the middle. In the whole unit the middle still counts for
-# most: C adds a wide, faint surround.
+# **Figure:** the 20 × 20 input pixels around one output pixel; bright pixels move it strongly, black ones not at all
+# (the scale favours faint ones, which would not be seen otherwise). A is a single pixel, B a 3×3 square, C a 10×10 square that is brightest
+# in the middle. In the whole unit the middle counts for most by far: C adds a wide, faint surround.
 #
 # The square of C is **not centred** on its output: the max-pool works on a fixed grid of 2×2 cells, so an output at an even position sees
 # 4 pixels before it and 5 after it, and one at an odd position the other way round.
@@ -131,26 +133,35 @@ explorer
 # **Figure:** the explorer at branch C: a frame of 10 × 10 pixels, filled exactly by the measured field.
 
 # %%
+before = bytes(explorer.image.value)
 explorer.controls["path"].value = "B"
-assert explorer.image.value.startswith(b"\x89PNG")
+assert bytes(explorer.image.value) != before, "the picture did not answer"
 
 # %% [markdown]
 # ## Does it matter?
 #
 # A wider unit sounds like a good thing. But an hourglass already halves the resolution four times, and so it sees far whatever its units do:
-# at the lowest resolution one step is 64 input pixels. Compare a whole small hourglass with either unit.
+# at its lowest resolution, one step is 16 of its input pixels. Here is the longest way through a small hourglass, two halvings deep, with either unit's widest branch.
 
 # %%
 # NBVAL_CHECK_OUTPUT
 from hgpose_utils.models import Hourglass
 
-for residual in (Residual, WideResidual):
-    hourglass = Hourglass(depth=2, channels=4, residual=residual)
-    print(f"{residual.__name__:12s} two halvings deep: {measured_field(hourglass, 4, size=128, samples=16)} px")
+
+def longest_way(hourglass, branch):
+    """All the way down and up again, through one branch of each unit."""
+    down, inner, up = hourglass.down, hourglass.inner, hourglass.up
+    middle = longest_way(inner, branch) if isinstance(inner, Hourglass) else getattr(inner, branch)
+    return torch.nn.Sequential(down[0], getattr(down[1], branch), middle, getattr(up[0], branch), up[1])
+
+
+for residual, branch in ((Residual, "b"), (WideResidual, "c")):
+    fields = [theoretical_field(longest_way(Hourglass(depth, 8, residual), branch)) for depth in (1, 2, 3, 4)]
+    print(f"{residual.__name__:12s} 1 to 4 halvings deep: {fields} px")
 
 # %% [markdown]
-# Two halvings instead of four, and the plain unit already sees dozens of pixels. The wide unit sees further, but so would one
-# more halving. Whether the report's gain comes from seeing further, or simply from having three times the parameters, is
+# The wide unit sees about four times as far. But with four halvings even the plain unit's way reaches beyond the whole 64 × 64 map that an
+# hourglass works on: there is nothing left to see. Whether the report's gain comes from seeing further, or simply from having more than three times the parameters, is
 # a question that only runs of equal size can answer. We come back to it in [notebook 5](05_results.ipynb).
 #
 # ## Summary

@@ -98,7 +98,7 @@ plt.show()
 
 # %% [markdown]
 # **Figure:** the resolution at each of the 13 residual units of one hourglass, in the order in which they run. It falls from 64 to 4 pixels, with two units
-# at each resolution on the way down (one for the skip connection, one for the way on), and climbs back with one each. That is
+# at each resolution in between (one for the way down, one for the skip connection), and climbs back with one each. That is
 # where the name comes from.
 #
 # ## Stacking, with intermediate supervision

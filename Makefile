@@ -1,0 +1,41 @@
+PYTHON ?= python3
+BIN := .venv/bin
+.DEFAULT_GOAL := help
+.PHONY: help setup course test test-package lint notebooks lab report-runs clean
+
+help:  ## Print this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.venv/installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 ...")'
+	@echo "Installing into .venv (5 GB; 2 to 5 minutes)"
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/pip install --disable-pip-version-check -c constraints.txt -e .
+	@$(BIN)/python -c "import torch, hgpose_utils"
+	@touch $@
+
+setup: .venv/installed  ## Install everything into .venv (the other commands do it too)
+
+course: .venv/installed  ## Run the five notebooks on this machine and leave pages, tables and plots in results/course/
+	@$(BIN)/hgpose course
+
+test: lint test-package  ## Check the code's form, then run the package's tests and the notebooks, at the fast budget
+
+lint: .venv/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+test-package: .venv/installed
+	HGPOSE_BUDGET=fast OMP_NUM_THREADS=1 $(BIN)/python -m pytest --nbval-lax -n 2 --dist loadscope
+
+notebooks: .venv/installed  ## Renew the committed notebooks from their scripts by a clean run
+	@$(BIN)/hgpose course --in-place
+
+lab: .venv/installed  ## Open JupyterLab on the notebooks
+	$(BIN)/jupyter lab --notebook-dir=. notebooks
+
+report-runs: .venv/installed  ## Train the report's nine networks on DATA=folder (a GPU is needed)
+	$(BIN)/hgpose report-runs --data $(or $(DATA),data/mpii)
+
+clean:  ## Delete what the notebooks made (not .venv, not data)
+	rm -rf results/fast results/course results/full

@@ -1,0 +1,74 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+from skimage.transform import AffineTransform
+
+from hgpose_utils.annotations import read_people
+from hgpose_utils.crops import crop_box, crop_to_photo, cut, make_crops, photo_to_crop
+from hgpose_utils.files import HgposeError
+from hgpose_utils.synthetic import make_dataset
+
+coordinate = st.floats(-2000, 2000)
+
+
+@given(st.tuples(coordinate, coordinate), st.tuples(coordinate, coordinate), st.floats(0.05, 20), st.integers(64, 600))
+def test_to_the_crop_and_back_is_exact(point, center, scale, side):
+    box = crop_box(center, scale)
+    there = photo_to_crop(np.array(point), box, side)
+    assert np.allclose(crop_to_photo(there, box, side), point, atol=1e-6)
+    zoom = side / box[2]  # skimage's own arithmetic, in coordinates that start at the pixels' corner
+    other = AffineTransform(scale=zoom, translation=-box[:2] * zoom)(np.array(point) + 0.5)[0] - 0.5
+    assert np.allclose(there, other, atol=1e-6)
+
+
+def test_a_dot_lands_where_its_coordinates_do():
+    photo = torch.zeros(3, 200, 300, dtype=torch.uint8)
+    photo[:, 90:94, 150:154] = 255  # centre (151.5, 91.5)
+    box = crop_box([140, 80], 0.4)
+    crop = cut(photo, box, 96)[0].double()
+    rows, columns = torch.meshgrid(torch.arange(96.0), torch.arange(96.0), indexing="ij")
+    seen = [(columns * crop).sum() / crop.sum(), (rows * crop).sum() / crop.sum()]
+    assert np.allclose(seen, photo_to_crop(np.array([151.5, 91.5]), box, 96), atol=0.1)
+
+
+def test_crops_are_made_once_and_follow_their_people(dataset, crops):
+    assert len(crops) == len(read_people(dataset)) and crops.side == 96
+    files = list((dataset / "crops").glob("96px-*.npy"))
+    before = files[0].stat().st_mtime_ns
+    again = make_crops(dataset, 64, progress=False)
+    assert files[0].stat().st_mtime_ns == before
+    part = again.take([3, 1])
+    assert torch.equal(part.images([0]), crops.images([3]))
+    assert np.array_equal(part.joints[1], crops.joints[1], equal_nan=True)
+    assert set(crops.split("val").people.split) == {"val"}
+
+
+def test_an_unreadable_photo_costs_one_person(tmp_path):
+    folder = make_dataset(tmp_path / "d", 10, size=96, workers=1, progress=False)
+    (folder / "images/000003.jpg").write_bytes(b"")
+    (folder / "images/000007.jpg").unlink()
+    people = read_people(folder)
+    lost = people.image.str.contains("000003|000007").sum()
+    with pytest.warns(UserWarning, match=r"000003\.jpg"):
+        assert len(make_crops(folder, 64, progress=False)) == len(people) - lost
+
+
+def test_no_photo_at_all_is_an_error_and_leaves_nothing_to_mislead(tmp_path):
+    folder = make_dataset(tmp_path / "d", 5, size=96, workers=1, progress=False)
+    photos = sorted((folder / "images").glob("*"))
+    moved = [photo.rename(tmp_path / photo.name) for photo in photos]
+    with pytest.warns(UserWarning), pytest.raises(HgposeError, match="none of the"):
+        make_crops(folder, 64, progress=False)
+    for photo, place in zip(moved, photos, strict=True):
+        photo.rename(place)
+    assert len(make_crops(folder, 64, progress=False)) >= 5
+
+
+def test_grey_photos_are_read_as_colour(tmp_path):
+    folder = make_dataset(tmp_path / "d", 5, size=96, workers=1, progress=False)
+    for photo in (folder / "images").glob("*"):
+        Image.open(photo).convert("L").save(photo)
+    assert make_crops(folder, 64, progress=False).images([0, 1]).shape == (2, 3, 96, 96)

@@ -1,0 +1,67 @@
+import io
+
+import pandas as pd
+import pytest
+import torch
+
+from hgpose_utils.files import HgposeError
+from hgpose_utils.models import NINE, VARIANTS, build_model, checkpoint_bytes, count_parameters
+from hgpose_utils.results import read_report_sizes
+
+PARAMETERS = {  # read off the sizes of the report's checkpoints
+    "hg": {1: 3_586_960, 2: 6_730_912, 8: 25_594_624},
+    "hru": {1: 13_001_680, 2: 24_415_712, 8: 92_899_904},
+    "new": {1: 15_364_048, 2: 29_140_448, 8: 111_798_848},
+}
+
+
+@pytest.mark.parametrize("name, stacks", NINE)
+def test_the_nine_networks_are_the_reports(name, stacks):
+    with torch.device("meta"):
+        model = build_model(name, stacks)
+    assert count_parameters(model) == PARAMETERS[name][stacks]
+    sizes: pd.Series = read_report_sizes().set_index(["model", "stacks"]).bytes
+    assert checkpoint_bytes(model) == pytest.approx(sizes[name, stacks], rel=1e-3)
+
+
+def test_predicted_bytes_are_those_of_a_real_file():
+    model = build_model("hg")
+    optimizer = torch.optim.RMSprop(model.parameters())
+    sum(h.mean() for h in model(torch.randn(2, 3, 64, 64))).backward()
+    optimizer.step()
+    file = io.BytesIO()
+    state = {"state_dict": model.state_dict(), "optimizer": optimizer.state_dict()}
+    torch.save(state, file, _use_new_zipfile_serialization=False)
+    assert checkpoint_bytes(model) == pytest.approx(len(file.getvalue()), rel=2e-3)
+
+
+@pytest.mark.parametrize("name, stacks", NINE)
+def test_the_nine_networks_draw_one_set_of_heatmaps_a_stack(name, stacks):
+    model = build_model(name, stacks).eval()
+    with torch.inference_mode():
+        heatmaps = model(torch.zeros(1, 3, 64, 64))
+    assert [tuple(h.shape) for h in heatmaps] == [(1, 16, 16, 16)] * stacks
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_every_weight_gets_a_gradient(name):
+    model = build_model(name, 2, channels=16)
+    heatmaps = model(torch.randn(2, 3, 128, 192))
+    assert [tuple(h.shape) for h in heatmaps] == [(2, 16, 32, 48)] * 2
+    sum(h.square().mean() for h in heatmaps).backward()
+    without = [n for n, p in model.named_parameters() if p.grad is None or not p.grad.isfinite().all()]
+    assert not without
+
+
+def test_an_odd_feature_map_works_too():
+    heatmaps = build_model("new", 1, channels=16)(torch.randn(2, 3, 192, 192))  # 3 px at the lowest resolution
+    assert heatmaps[0].shape == (2, 16, 48, 48)
+
+
+def test_what_cannot_be_built_is_named():
+    with pytest.raises(HgposeError, match="unknown model 'resnet'"):
+        build_model("resnet")
+    with pytest.raises(HgposeError, match="0 stacks"):
+        build_model("hg", 0)
+    with pytest.raises(HgposeError, match="200 × 256"):
+        build_model("hg", channels=16)(torch.zeros(1, 3, 200, 256))

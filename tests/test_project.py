@@ -1,0 +1,98 @@
+"""The repository holds together: one list of dependencies, one direction of imports, notebooks that were really run."""
+
+import ast
+import json
+import re
+import statistics
+import sys
+import tomllib
+from itertools import pairwise
+
+import jupytext
+import nbformat
+import pytest
+import yaml
+
+from hgpose_utils.budget import ROOT
+
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+FLOW = ["annotations", "crops", "augment", "heatmaps", "models", "metrics", "train", "results", "plots", "predict"]
+
+
+def normal(name):
+    return re.split(r"[<>=!\[; ]", name.strip())[0].lower().replace("_", "-")
+
+
+def test_the_three_lists_of_dependencies_agree():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = {normal(line) for line in project["dependencies"]}
+    exact = dict(line.split("==") for line in (ROOT / "constraints.txt").read_text().split() if "==" in line)
+    exact = {normal(name): version for name, version in exact.items()}
+    assert wanted <= exact.keys()
+    text = (ROOT / "environment.yml").read_text()
+    (pip,) = [entry["pip"] for entry in yaml.safe_load(text)["dependencies"] if isinstance(entry, dict)]
+    conda = dict(line.split("==") for line in pip if "==" in line)
+    assert {normal(name) for name in conda} == wanted
+    assert all(exact[normal(name)] == version for name, version in conda.items())
+    uncommented = [line for line in text.splitlines() if "==" in line and "#" not in line]
+    assert not uncommented
+    assert (exact["torch"], exact["torchvision"]) == ("2.15.0", "0.29.2")
+
+
+def test_what_is_imported_is_declared():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = {normal(line) for line in project["dependencies"]}
+    names = {"PIL": "pillow", "IPython": "jupyterlab", "nbclient": "nbconvert", "nbformat": "nbconvert"}
+    for file in (ROOT / "hgpose_utils").glob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            modules = [a.name for a in node.names] if isinstance(node, ast.Import) else []
+            modules += [node.module] if isinstance(node, ast.ImportFrom) and not node.level else []
+            for top in {m.split(".")[0] for m in modules} - set(sys.stdlib_module_names):
+                assert top == "hgpose_utils" or normal(names.get(top, top)) in wanted, f"{file.name} imports {top}"
+
+
+def test_nothing_imports_what_comes_after_it_in_the_flow():
+    for place, name in enumerate(FLOW):
+        for node in ast.walk(ast.parse((ROOT / f"hgpose_utils/{name}.py").read_text())):
+            if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("hgpose_utils."):
+                other = node.module.split(".")[1]
+                assert other not in FLOW[place:], f"{name} imports {other}"
+
+
+@pytest.mark.parametrize("file", NOTEBOOKS, ids=lambda f: f.stem)
+class TestNotebook:
+    def test_it_equals_its_script(self, file):
+        script = jupytext.read(file.with_suffix(".py"), fmt="py:percent")
+        notebook = nbformat.read(file, 4)
+        assert [(c.cell_type, c.source) for c in notebook.cells] == [(c.cell_type, c.source) for c in script.cells]
+
+    def test_it_was_run_once_top_to_bottom_without_error(self, file):
+        cells = [c for c in nbformat.read(file, 4).cells if c.cell_type == "code"]
+        assert [c.execution_count for c in cells] == list(range(1, len(cells) + 1))
+        assert not [o for c in cells for o in c.outputs if o.output_type == "error" or o.get("name") == "stderr"]
+
+    def test_it_holds_no_widget_state_no_path_and_at_most_3_mb(self, file):
+        text = file.read_text()
+        notebook = json.loads(text)
+        assert "widgets" not in notebook["metadata"] and "widget-view" not in text
+        assert not re.search(r"(?<![\w.])/(home|root|Users|work|tmp|usr|opt)/|[A-Z]:\\\\", text)
+        assert file.stat().st_size < 3_000_000
+
+    def test_its_cells_are_short_and_its_figures_described(self, file):
+        cells = nbformat.read(file, 4).cells
+        lines = [len(c.source.splitlines()) for c in cells if c.cell_type == "code"]
+        assert max(lines) <= 40 and statistics.median(lines) <= 8
+        for cell, after in pairwise(cells):
+            if any("image/png" in o.get("data", {}) for o in cell.get("outputs", [])):
+                assert "**Figure:**" in after.source, cell.source
+
+    def test_it_says_what_it_teaches_and_how_long_it_takes(self, file):
+        cells = nbformat.read(file, 4).cells
+        if file.parent.name == "notebooks":
+            first, whole = cells[0].source, "\n".join(c.source for c in cells)
+            assert first.startswith("# ") and "**You will learn**" in first and "**Time:**" in first
+            assert "## Summary" in whole and "## References" in whole
+
+
+def test_there_are_five_notebooks():
+    assert [f.stem[:2] for f in NOTEBOOKS] == ["01", "02", "03", "04", "05"]
