@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help setup course test test-package lint notebooks lab report-runs clean
+.PHONY: help setup course test test-package lint notebooks report lab report-runs clean
 
 help:  ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,6 +30,9 @@ test-package: .venv/installed
 
 notebooks: .venv/installed  ## Renew the committed notebooks from their scripts by a clean run
 	@$(BIN)/hgpose course --in-place
+
+report: .venv/installed  ## Make the README's tables anew from results/
+	@$(BIN)/hgpose report
 
 lab: .venv/installed  ## Open JupyterLab on the notebooks
 	$(BIN)/jupyter lab --notebook-dir=. notebooks

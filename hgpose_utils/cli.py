@@ -134,6 +134,17 @@ def bench(
 
 
 @app.command()
+def report():
+    """Makes the README's tables anew from results/."""
+    from hgpose_utils.budget import ROOT
+    from hgpose_utils.files import replacing
+    from hgpose_utils.results import write_readme
+
+    with replacing(ROOT / "README.md") as file:
+        file.write_text(write_readme((ROOT / "README.md").read_text()))
+
+
+@app.command()
 def course(
     out: Annotated[Path | None, typer.Option(help="Where the executed notebooks go.")] = None,
     in_place: Annotated[bool, typer.Option("--in-place", help="Also renew notebooks/*.ipynb.")] = False,

@@ -1,5 +1,6 @@
 """Runs the notebooks from their scripts, top to bottom, and keeps what they show."""
 
+import shutil
 from pathlib import Path
 
 import jupytext
@@ -11,6 +12,7 @@ from tqdm import tqdm
 
 from hgpose_utils.budget import ROOT, read_budget
 from hgpose_utils.files import HgposeError, replacing
+from hgpose_utils.synthetic import make_dataset
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
 
@@ -18,13 +20,16 @@ WIDGET = "application/vnd.jupyter.widget-view+json"
 def run_course(out=None, in_place: bool = False) -> None:
     """Runs every notebooks/*.py and writes it to ``out`` as .ipynb and .html.
 
-    ``in_place`` renews notebooks/*.ipynb too. ``out`` is results/<budget> where it is not given. Raises
-    `HgposeError` naming the notebook and the error.
+    ``in_place`` starts from nothing and renews notebooks/*.ipynb and results/figures/ too. ``out`` is results/<budget>
+    where it is not given. Raises `HgposeError` naming the notebook and the error.
     """
     budget = read_budget()
     out = Path(out) if out else budget.out
     scripts = sorted((ROOT / "notebooks").glob("[0-9]*.py"))
-    print(f"{len(scripts)} notebooks at the {budget.name} budget")
+    print(f"{len(scripts)} notebooks at the {budget.name} budget; first the people to train on")
+    make_dataset(budget.data, budget.people)
+    if in_place:
+        shutil.rmtree(budget.out, ignore_errors=True)
     for script in scripts:
         notebook = run_notebook(script)
         page = HTMLExporter().from_notebook_node(notebook)[0]
@@ -33,7 +38,11 @@ def run_course(out=None, in_place: bool = False) -> None:
         for folder in [out, script.parent] if in_place else [out]:
             with replacing(folder / f"{script.stem}.ipynb") as file:
                 nbformat.write(notebook, file)
-    print(f"\nThe executed notebooks (.ipynb and .html), tables and plots are in {out}")
+    if in_place:
+        for picture in budget.out.glob("*.png"):
+            with replacing(ROOT / "results/figures" / picture.name) as file:
+                shutil.copyfile(picture, file)
+    print(f"\nThe executed notebooks (.ipynb and .html), the accuracy tables and the plots are in {out}")
 
 
 def run_notebook(script: Path) -> nbformat.NotebookNode:

@@ -64,3 +64,40 @@ def last_epochs(rows: pd.DataFrame) -> pd.DataFrame:
     runs = rows.groupby(["dataset", "model", "stacks", "seed"], sort=False)
     last = rows.loc[runs.epoch.idxmax()].set_index(["dataset", "model", "stacks", "seed"])
     return last.assign(best_pck=runs.pck.max()).reset_index()
+
+
+def readme_tables() -> dict[str, str]:
+    """The tables of the README, by name, as Markdown: everything in them comes from results/."""
+    runs = last_epochs(read_runs())
+    runs = runs.assign(**{"minutes an epoch": runs.seconds / 60, "train img/s": runs.images_per_second})
+    runs = runs.rename(columns={"pck": "PCK", "pck_torso": "PCK@0.2 of the torso", "train_people": "people"})
+    columns = ["dataset", "network", "people", "epoch", "seed", "PCK", "PCK@0.2 of the torso", "minutes an epoch"]
+    report = read_report()
+    last = report[report.epoch == report.epoch.max()].set_index("network").pck
+    best = report.loc[report.groupby("network").pck.idxmax()].set_index("network")
+    sizes = read_report_sizes().set_index("network").bytes / 1e6
+    theirs = pd.DataFrame(
+        {"checkpoint, MB": sizes, "PCK at epoch 15": last, "best PCK": best.pck, "at epoch": best.epoch}
+    )
+    return {"runs": _markdown(runs[columns]), "report": _markdown(theirs.loc[last.index].reset_index())}
+
+
+def _markdown(table: pd.DataFrame) -> str:
+    def cell(value):
+        return (f"{value:.1f}" if value >= 1 else f"{value:.3f}") if isinstance(value, float) else str(value)
+
+    rows = [
+        list(table.columns),
+        ["---"] * table.shape[1],
+        *([cell(v) for v in row] for row in table.itertuples(index=False)),
+    ]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def write_readme(text: str) -> str:
+    """The README's text with its tables, between ``<!-- table: NAME -->`` and ``<!-- end -->``, made anew."""
+    for name, table in readme_tables().items():
+        start = f"<!-- table: {name} -->"
+        before, rest = text.split(start)
+        text = f"{before}{start}\n{table}\n<!-- end -->{rest.split('<!-- end -->', 1)[1]}"
+    return text

@@ -20,6 +20,7 @@ from hgpose_utils.budget import read_budget
 from hgpose_utils.plots import show_source, use_style
 
 budget = read_budget()
+budget.out.mkdir(parents=True, exist_ok=True)
 torch.manual_seed(0)
 use_style()
 print(f"Python {platform.python_version()}, torch {torch.__version__}, budget {budget.name}")
@@ -109,7 +110,7 @@ for axis, (name, path) in zip(
     axis.imshow(gradient_map(path, channels=16, size=32)[6:26, 6:26], norm=PowerNorm(0.3))
     axis.set_title(name)
     axis.axis("off")
-plt.show()
+figure.savefig(budget.out / "receptive_fields.png")
 
 # %% [markdown]
 # **Figure:** the 20 × 20 input pixels around one output pixel; bright pixels move it strongly, black ones not at all

@@ -163,7 +163,7 @@ for person, row in enumerate(axes.reshape(4, -1)):
     ):
         title = f"{'head' if joint == head_top else 'right wrist'}, stack {stack + 1}"
         show_heatmap(axis, images[person], heatmaps[stack][person, joint], title)
-plt.show()
+figure.savefig(budget.out / "heatmaps_of_every_stack.png")
 
 # %% [markdown]
 # **Figure:** four people unseen in training, one a row: the true pose, then the heatmap of the top of the head by each stack, then that of the
