@@ -14,6 +14,7 @@ Every reader gives the same columns, one row a person:
 
 import gzip
 import json
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,7 @@ from hgpose_utils.files import HgposeError
 from hgpose_utils.skeleton import LSP_TO_MPII
 
 COLUMNS = ["image", "center", "scale", "head_size", "split", "joints", "visible"]
-DAMAGED = (ValueError, LookupError, AttributeError, TypeError, OSError, EOFError, NotImplementedError, MatReadError)
+DAMAGED = (ValueError, LookupError, AttributeError, TypeError, OSError, EOFError, zlib.error, MatReadError)
 MPII_VALIDATION = 2958 / 25204  # the usual validation split's share of the people (Tompson et al.)
 
 
@@ -39,10 +40,11 @@ def read_people(path) -> pd.DataFrame:
     file = _annotation_file(Path(path))
     try:
         if file.name.endswith((".json", ".json.gz")):
-            rows = _read_json(file)
+            rows = list(_read_json(file))
         else:
             mat = scipy.io.loadmat(file, struct_as_record=False, squeeze_me=True)
-            rows = _read_lsp(mat["joints"], file.parent) if "joints" in mat else _read_mpii(mat["RELEASE"], file.parent)
+            lsp = "joints" in mat
+            rows = list(_read_lsp(mat["joints"], file.parent) if lsp else _read_mpii(mat["RELEASE"], file.parent))
     except DAMAGED as e:
         raise HgposeError(f"cannot read the annotations in {file}: {e or type(e).__name__}; get the file again") from e
     people = pd.DataFrame(rows, columns=COLUMNS)

@@ -7,8 +7,9 @@ from statistics import median
 import pandas as pd
 import torch
 
+from hgpose_utils.crops import check_size
 from hgpose_utils.heatmaps import STRIDE
-from hgpose_utils.models import build_model
+from hgpose_utils.models import NINE, build_model
 from hgpose_utils.train import device_name, heatmap_loss
 
 WAYS = {
@@ -19,35 +20,44 @@ WAYS = {
 
 
 def bench(model: str = "hg", stacks: int = 1, size: int = 256, batch_size: int = 8, repeats: int = 5) -> pd.DataFrame:
-    """Images a second of the forward pass and of a training step, one row a way of running; medians of ``repeats``."""
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    rows = []
-    for way, (memory_format, dtype) in WAYS.items():
-        network = build_model(model, stacks).to(device, memory_format=memory_format)
-        optimizer = torch.optim.RMSprop(network.parameters(), lr=2.5e-4)
-        images = torch.randn(batch_size, 3, size, size, device=device).contiguous(memory_format=memory_format)
-        targets = torch.rand(batch_size, 16, size // STRIDE, size // STRIDE, device=device)
-        weights = torch.ones(batch_size, 16, device=device)
-        autocast = torch.autocast(device, torch.bfloat16, enabled=dtype is torch.bfloat16)
-
-        def forward(network=network, images=images, autocast=autocast):
-            with torch.inference_mode(), autocast:
-                network(images)
-
-        def step(
-            network=network, images=images, autocast=autocast, optimizer=optimizer, targets=targets, weights=weights
-        ):
-            with autocast:
-                heatmaps = network(images)
-            optimizer.zero_grad()
-            heatmap_loss(heatmaps, targets, weights).backward()
-            optimizer.step()
-
-        network.eval()
-        infer = batch_size / seconds(forward, repeats)
-        network.train()
-        rows.append({"way": way, "infer img/s": infer, "train img/s": batch_size / seconds(step, repeats)})
+    """Images per second, forward and in a training step, one row per way of running; medians of ``repeats``."""
+    rows = [{"way": way} | speed(model, stacks, size, batch_size, repeats, *how) for way, how in WAYS.items()]
     return pd.DataFrame(rows)
+
+
+def bench_nine(size: int = 256, batch_size: int = 8, repeats: int = 3) -> pd.DataFrame:
+    """The same for each of the nine networks, in bfloat16 and channels-last."""
+    how = torch.channels_last, torch.bfloat16
+    rows = [{"model": m, "stacks": s} | speed(m, s, size, batch_size, repeats, *how) for m, s in NINE]
+    return pd.DataFrame(rows)
+
+
+def speed(model, stacks, size, batch_size, repeats, memory_format, dtype) -> dict[str, float]:
+    """Images per second of one network, run one way."""
+    check_size(size)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    network = build_model(model, stacks).to(device, memory_format=memory_format)
+    optimizer = torch.optim.RMSprop(network.parameters(), lr=2.5e-4)
+    images = torch.randn(batch_size, 3, size, size, device=device).contiguous(memory_format=memory_format)
+    targets = torch.rand(batch_size, 16, size // STRIDE, size // STRIDE, device=device)
+    weights = torch.ones(batch_size, 16, device=device)
+    autocast = torch.autocast(device, torch.bfloat16, enabled=dtype is torch.bfloat16)
+
+    def forward():
+        with torch.inference_mode(), autocast:
+            network(images)
+
+    def step():
+        with autocast:
+            heatmaps = network(images)
+        optimizer.zero_grad()
+        heatmap_loss(heatmaps, targets, weights).backward()
+        optimizer.step()
+
+    network.eval()
+    infer = batch_size / seconds(forward, repeats)
+    network.train()
+    return {"infer img/s": infer, "train img/s": batch_size / seconds(step, repeats)}
 
 
 def seconds(run, repeats: int) -> float:

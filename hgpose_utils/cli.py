@@ -82,10 +82,11 @@ def _train(recipes, data, runs):
     from hgpose_utils.crops import make_crops
     from hgpose_utils.train import dataset_name, make_fabric, run_folder, train
 
-    name = dataset_name(data, recipes[0].size)
-    crops = make_crops(data, recipes[0].size)
     fabric = make_fabric()
     fabric.launch()
+    name = dataset_name(data, recipes[0].size)
+    with fabric.rank_zero_first():
+        crops = make_crops(data, recipes[0].size, progress=fabric.is_global_zero)
     for recipe in recipes:
         folder = run_folder(runs, name, recipe)
         history = train(recipe, crops, folder, name, fabric, log=fabric.print)
@@ -93,13 +94,18 @@ def _train(recipes, data, runs):
 
 
 @app.command()
-def evaluate(data: Data, checkpoint: Path, split: str = "val"):
+def evaluate(
+    data: Data,
+    checkpoint: Path,
+    split: str = "val",
+    quarter: Annotated[bool, typer.Option("--quarter", help="Move each joint by a quarter pixel.")] = False,
+):
     """Scores a trained network (a .safetensors file) on a dataset's validation people."""
     from hgpose_utils import predict
     from hgpose_utils.crops import make_crops
 
     predictor = predict.PosePredictor.load(checkpoint)
-    scores = predict.evaluate(predictor, make_crops(data, predictor.size).split(split))
+    scores = predict.evaluate(predictor, make_crops(data, predictor.size).split(split), quarter=quarter)
     print("  ".join(f"{name} {value:.4f}" for name, value in scores.items()))
 
 
@@ -121,16 +127,38 @@ def bench(
     model: str = "hg",
     stacks: int = 1,
     size: Size = 256,
+    nine: Annotated[bool, typer.Option("--nine", help="Measure all nine networks, our way.")] = False,
     out: Annotated[Path, typer.Option(help="Where the table goes.")] = Path("results/bench"),
 ):
-    """Measures the network's speed on this machine, the peers' way and ours."""
+    """Measures a network's speed on this machine, the peers' way and ours."""
     from hgpose_utils import bench as speed
     from hgpose_utils.files import replacing
 
-    table = speed.bench(model, stacks, size)
+    table = speed.bench_nine(size) if nine else speed.bench(model, stacks, size)
     print(table.to_string(index=False, float_format="{:.1f}".format))
-    with replacing(out / f"{speed.machine()}.csv") as file:
+    with replacing(out / f"{'nine' if nine else 'ways'}-{speed.machine()}.csv") as file:
         table.to_csv(file, index=False, float_format="%.4g")
+
+
+@app.command()
+def field(
+    checkpoint: Path,
+    data: Data,
+    people: Annotated[int, typer.Option(help="How many validation people to average over.")] = 64,
+    out: Annotated[Path, typer.Option(help="Where the table goes.")] = Path("results/effective_field"),
+):
+    """Measures how far a trained network looks: the gradient of its middle pixel, before and after training."""
+    from hgpose_utils.crops import make_crops
+    from hgpose_utils.files import replacing
+    from hgpose_utils.predict import PosePredictor, influence_of_training
+    from hgpose_utils.train import dataset_name
+
+    predictor = PosePredictor.load(checkpoint)
+    table = influence_of_training(predictor, make_crops(data, predictor.size).split("val"), people)
+    name = f"{dataset_name(data, predictor.size)}-{predictor.name}"
+    print(f"{name}: 95 % of the gradient within", table.attrs["effective"])
+    with replacing(out / f"{name}.csv") as file:
+        table.to_csv(file, float_format="%.4f")
 
 
 @app.command()

@@ -6,7 +6,7 @@ from pathlib import Path
 import jupytext
 import nbformat
 from nbclient import NotebookClient
-from nbclient.exceptions import CellExecutionError
+from nbclient.exceptions import CellExecutionError, DeadKernelError
 from nbconvert import HTMLExporter
 from tqdm import tqdm
 
@@ -51,7 +51,7 @@ def run_notebook(script: Path) -> nbformat.NotebookNode:
     with tqdm(desc=script.stem, total=sum(c.cell_type == "code" for c in notebook.cells), mininterval=0) as bar:
         client = NotebookClient(
             notebook,
-            timeout=3600,
+            timeout=None,
             extra_arguments=["--IPKernelApp.log_level=40"],
             record_timing=False,
             store_widget_state=False,
@@ -60,8 +60,9 @@ def run_notebook(script: Path) -> nbformat.NotebookNode:
         )
         try:
             client.execute()
-        except CellExecutionError as e:
-            raise HgposeError(f"{script.name} stopped at a cell: {e.ename}: {e.evalue}") from e
+        except (CellExecutionError, DeadKernelError) as e:
+            reason = str(e).strip().splitlines()[-1]
+            raise HgposeError(f"{script.name} stopped at cell {bar.n + 1}: {reason}; run it in JupyterLab") from e
     return clean(notebook)
 
 

@@ -7,9 +7,11 @@ One pixel convention everywhere: (0, 0) is the centre of the top left pixel, so 
 -0.5 … W - 0.5.
 """
 
+import errno
 import hashlib
 import json
 import os
+import shutil
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -18,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from torchvision.io import ImageReadMode, decode_image
 from torchvision.transforms.v2 import functional as transforms
 from tqdm import tqdm
@@ -46,6 +48,14 @@ class Crops:
     def side(self) -> int:
         """S, the crops' side in pixels."""
         return self.store.shape[-1]
+
+    @property
+    def digest(self) -> str:
+        """Changes when other people, or other splits, are behind the same name."""
+        names = (
+            f"{Path(image).name} {split}" for image, split in zip(self.people.image, self.people.split, strict=True)
+        )
+        return hashlib.sha256("\n".join(names).encode()).hexdigest()[:16]
 
     @property
     def joints(self) -> np.ndarray:
@@ -92,15 +102,18 @@ def crop_to_photo(points, boxes, side: int) -> np.ndarray:
     return (points + 0.5) * (boxes[..., 2:] / side) - 0.5 + boxes[..., :2]
 
 
-def read_photo(image) -> torch.Tensor:
-    """A path, a PIL image, an array [H, W, 3] or a tensor [3, H, W] -> uint8 [3, H, W]; else `HgposeError`."""
+def read_photo(image, upright: bool = False) -> torch.Tensor:
+    """A path, a PIL image, an array [H, W, 3] or a tensor [3, H, W] -> uint8 [3, H, W]; else `HgposeError`.
+
+    ``upright`` turns it as its camera noted (EXIF); annotations refer to the pixels as they are stored.
+    """
     if isinstance(image, str | Path):
         try:
-            return decode_image(str(image), ImageReadMode.RGB)
+            return decode_image(str(image), ImageReadMode.RGB, apply_exif_orientation=upright)
         except RuntimeError as e:
             raise HgposeError(f"cannot read the photo {image}: give a JPEG or PNG file that exists") from e
     if isinstance(image, Image.Image):
-        return transforms.pil_to_tensor(image.convert("RGB"))
+        return transforms.pil_to_tensor((ImageOps.exif_transpose(image) if upright else image).convert("RGB"))
     photo = torch.from_numpy(image).movedim(-1, 0) if isinstance(image, np.ndarray) else image
     if photo.dtype != torch.uint8 or photo.ndim != 3 or photo.shape[0] != 3:
         raise HgposeError(f"a photo must be uint8 with three channels, not {photo.dtype} {list(photo.shape)}")
@@ -110,6 +123,8 @@ def read_photo(image) -> torch.Tensor:
 def cut(photo: torch.Tensor, box, side: int) -> torch.Tensor:
     """A square of a photo, uint8 [3, H, W] -> [3, side, side], antialiased; black where it leaves the photo."""
     left, top, width = (int(v) for v in box)
+    if left + width <= 0 or top + width <= 0:  # beyond the photo, where torchvision would count from its other end
+        return torch.zeros(3, side, side, dtype=torch.uint8)
     return transforms.resize(transforms.crop(photo, top, left, width, width), [side, side], antialias=True)
 
 
@@ -118,26 +133,45 @@ def make_crops(dataset, size: int = 256, progress: bool = True) -> Crops:
 
     Made once and kept in the dataset's ``crops`` folder, under a name that depends on the annotations, the size and
     the code's version. A person whose photo cannot be read is left out, with a warning that names the photo.
-    Raises `HgposeError` where no photo can be read, or the crops cannot be written.
+    Raises `HgposeError` where no photo can be read, the crops cannot be written, or the size does not suit a network.
     """
+    check_size(size)
     people = read_people(dataset)
     side = round(size * MARGIN)
     folder = Path(dataset if Path(dataset).is_dir() else Path(dataset).parent) / "crops"
     pixels, notes = (folder / f"{side}px-{_key(people)}.{kind}" for kind in ("npy", "json"))
     boxes = crop_box(np.stack(people.center), people.scale.to_numpy())
-    if not notes.exists():
+    unreadable = _read_notes(notes, people) if pixels.exists() else None
+    if unreadable is None:
         unreadable = _write_crops(people, boxes, side, pixels, progress)
         with replacing(notes) as temporary:
-            temporary.write_text(json.dumps({"unreadable": unreadable}))
-    unreadable = set(json.loads(notes.read_text())["unreadable"])
+            temporary.write_text(json.dumps({i: _bytes(people.image[i]) for i in unreadable}))
     if unreadable:
         names = ", ".join(sorted(Path(people.image[i]).name for i in unreadable)[:3])
         warnings.warn(f"{len(unreadable)} people left out, photo missing or unreadable: {names} …", stacklevel=2)
     if len(unreadable) == len(people):
-        notes.unlink()
         raise HgposeError(f"none of the {len(people)} photos in {folder.parent} can be read: are they unpacked there?")
     crops = Crops(people, boxes, np.load(pixels, mmap_mode="r"), np.arange(len(people)))
     return crops.take([i for i in range(len(people)) if i not in unreadable]) if unreadable else crops
+
+
+def check_size(size: int) -> None:
+    """Raises `HgposeError` for an input size that the networks cannot take."""
+    if size < 64 or size % 64:
+        raise HgposeError(f"size is {size}: it must be divisible by 64 (say 128 or 256)")
+
+
+def _read_notes(notes: Path, people) -> set[int] | None:
+    """The people whose photo could not be read; None if that is not known, or one of the photos has changed since."""
+    try:
+        sizes = {int(i): size for i, size in json.loads(notes.read_text()).items()}
+    except (OSError, ValueError, AttributeError):
+        return None
+    return set(sizes) if all(_bytes(people.image[i]) == size for i, size in sizes.items()) else None
+
+
+def _bytes(photo: str) -> int | None:
+    return os.path.getsize(photo) if os.path.exists(photo) else None
 
 
 def _key(people: pd.DataFrame) -> str:
@@ -148,7 +182,7 @@ def _key(people: pd.DataFrame) -> str:
     return digest.hexdigest()[:8]
 
 
-def _write_crops(people, boxes, side, target: Path, progress) -> list[int]:
+def _write_crops(people, boxes, side, target: Path, progress) -> set[int]:
     """Writes the array and returns the numbers of the people whose photo could not be read."""
     shape = (len(people), 3, side, side)
 
@@ -159,8 +193,10 @@ def _write_crops(people, boxes, side, target: Path, progress) -> list[int]:
             return i
 
     with replacing(target) as temporary, ThreadPoolExecutor(os.cpu_count()) as pool:
+        if shutil.disk_usage(target.parent).free < 1.01 * np.prod(shape, dtype=float):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # a map of a full disk would end in a bus error
         store = np.lib.format.open_memmap(temporary, "w+", np.uint8, shape)
         done = tqdm(pool.map(one, range(len(people))), "crops", len(people), disable=None if progress else True)
-        unreadable = [i for i in done if i is not None]
+        unreadable = {i for i in done if i is not None}
         store.flush()
     return unreadable

@@ -18,6 +18,9 @@ Sources: Newell et al. 2016, arXiv:1603.06937 (hourglass, stacking); Chu et al. 
 `hg`, with one residual unit a position; they were read off the sizes of the report's checkpoints.
 """
 
+from bisect import bisect_left
+
+import torch
 from torch import nn
 
 from hgpose_utils.files import HgposeError
@@ -46,12 +49,13 @@ class Residual(nn.Module):
 class WideResidual(Residual):
     """Hourglass residual unit: `Residual` plus a branch C that looks at 10 × 10 pixels.
 
-    C is a max-pool, two 3×3 convolutions and an upsampling, with one batch norm on its input.
+    C is a max-pool, two 3×3 convolutions and an upsampling, with one batch norm on its input. ``width`` is the number
+    of channels between the two convolutions; the report's networks have half of ``channels_out``.
     """
 
-    def __init__(self, channels_in: int, channels_out: int):
+    def __init__(self, channels_in: int, channels_out: int, width: int | None = None):
         super().__init__(channels_in, channels_out)
-        mid = channels_out // 2
+        mid = width or channels_out // 2
         self.c = nn.Sequential(
             *(nn.BatchNorm2d(channels_in), nn.ReLU(inplace=True), nn.MaxPool2d(2, ceil_mode=True)),
             *(nn.Conv2d(channels_in, mid, 3, padding=1), nn.ReLU(inplace=True)),
@@ -61,6 +65,13 @@ class WideResidual(Residual):
     def forward(self, x):
         height, width = x.shape[-2:]
         return super().forward(x) + self.c(x)[..., :height, :width]  # an odd side comes back one pixel larger
+
+
+class PaperResidual(WideResidual):
+    """The unit as the HRU paper's own code has it: branch C at full width, 256 → 256 → 256 channels."""
+
+    def __init__(self, channels_in: int, channels_out: int):
+        super().__init__(channels_in, channels_out, width=channels_out)
 
 
 class NearestUpsample(nn.Upsample):
@@ -73,15 +84,22 @@ class NearestUpsample(nn.Upsample):
 class TransposedConv(nn.Sequential):
     """Doubles the sides by a learned 3×3 transposed convolution. ``[B, C, H, W] -> [B, C, 2H, 2W]``.
 
-    Followed by batch norm and ReLU, as in Simple Baselines (arXiv:1804.06208, section 2). It starts at random.
+    Followed by batch norm and ReLU, as in Simple Baselines (arXiv:1804.06208, section 2). The runs start it at random,
+    as the report's code, which says nothing else, must have done; ``start_nearest=True`` makes the convolution begin
+    as `NearestUpsample`.
     """
 
-    def __init__(self, channels: int):
+    def __init__(self, channels: int, start_nearest: bool = False):
         super().__init__(
             nn.ConvTranspose2d(channels, channels, 3, stride=2, padding=1, output_padding=1),
             nn.BatchNorm2d(channels),
             nn.ReLU(inplace=True),
         )
+        if start_nearest:  # output pixels 2i and 2i + 1 get input pixel i by the kernel's middle and last weight
+            block = torch.tensor([0.0, 1.0, 1.0])
+            with torch.no_grad():
+                self[0].weight.copy_(torch.eye(channels)[..., None, None] * block[:, None] * block)
+                self[0].bias.zero_()
 
 
 class Hourglass(nn.Module):
@@ -162,6 +180,18 @@ def build_model(name: str, stacks: int = 1, **parts) -> StackedHourglass:
     if not isinstance(stacks, int) or not 1 <= stacks <= 16:
         raise HgposeError(f"cannot build {stacks!r} stacks: choose a whole number from 1 to 16 (the report: 1, 2, 8)")
     return StackedHourglass(stacks, **{**VARIANTS[name], **parts})
+
+
+def channels_for(parameters: int, name: str = "hg", stacks: int = 1, **parts) -> int:
+    """The number of channels (even) at which a network has about ``parameters`` weights: a control of equal size."""
+    channels = range(32, 2049, 2)
+
+    def size(width):
+        with torch.device("meta"):
+            return count_parameters(build_model(name, stacks, channels=width, **parts))
+
+    above = bisect_left(channels, parameters, key=size)
+    return min(channels[max(above - 1, 0) : above + 1], key=lambda width: abs(size(width) - parameters))
 
 
 def count_parameters(model: nn.Module) -> int:

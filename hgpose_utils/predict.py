@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 from matplotlib.figure import Figure
 from safetensors import SafetensorError, safe_open
@@ -17,6 +18,7 @@ from hgpose_utils.heatmaps import STRIDE, decode, encode
 from hgpose_utils.metrics import PCK, ReportPCK, TorsoPCK
 from hgpose_utils.models import VARIANTS, build_model
 from hgpose_utils.plots import show_person
+from hgpose_utils.receptive_field import effective_field, gradient_map, influence
 from hgpose_utils.skeleton import JOINTS, PCKH_JOINTS
 
 
@@ -29,15 +31,20 @@ class PosePredictor:
     name: str = ""
 
     @classmethod
-    def load(cls, checkpoint, device: str = "cpu") -> "PosePredictor":
-        """Reads a ``.safetensors`` file as training writes it. `HgposeError` if it is not one of ours."""
+    def load(cls, checkpoint, device: str | None = None) -> "PosePredictor":
+        """Reads a ``.safetensors`` file as training writes it, onto ``device`` or, if there is one, the GPU.
+
+        Raises `HgposeError` if it is not one of ours.
+        """
+        device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         try:
             with safe_open(checkpoint, "pt") as file:
                 about = file.metadata() or {}
                 weights = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
         except (OSError, SafetensorError) as e:
             raise HgposeError(f"cannot read the checkpoint {checkpoint}: {e}; give a best.safetensors") from e
-        if about.get("model") not in VARIANTS or not {"stacks", "size"} <= about.keys():
+        numbers = about.get("stacks", ""), about.get("size", "")
+        if about.get("model") not in VARIANTS or not all(number.isdecimal() for number in numbers):
             raise HgposeError(f"{checkpoint} does not say which network it is: give one that hgpose train wrote")
         model = build_model(about["model"], int(about["stacks"]))
         try:
@@ -55,7 +62,7 @@ class PosePredictor:
         ``image`` is a path, a PIL image, an array [H, W, 3] or a tensor [3, H, W], uint8. ``center`` [2] and ``scale``
         say where the person is, as MPII means them (see `annotations`); without them it is the whole picture.
         """
-        photo = read_photo(image)
+        photo = read_photo(image, upright=True)
         box = person_box(photo, center, scale)
         joints, confidence = decode(self.heatmaps(self.prepare(photo, box))[-1], quarter=True)
         side = self.size * MARGIN
@@ -84,25 +91,30 @@ def person_box(photo: torch.Tensor, center=None, scale=None) -> np.ndarray:
 
 
 def write_poses(predictor: PosePredictor, photos, out: Path) -> None:
-    """Draws each photo with its pose into ``out`` and writes poses.json: file name -> joint -> [x, y, confidence]."""
+    """Draws each photo as ``out``/NAME-pose.png and writes poses.json: path -> joint -> [x, y, confidence].
+
+    Raises `HgposeError`, and writes nothing, where two photos have one name or one cannot be read.
+    """
+    targets = {path: Path(out) / f"{Path(path).stem}-pose.png" for path in photos}
+    if len(set(targets.values())) < len(photos):
+        raise HgposeError("two of the photos have the same name: predict them one by one, into different folders")
+    opened = {path: read_photo(path, upright=True) for path in photos}
     poses = {}
-    for path in photos:
-        photo = read_photo(path)
+    for path, photo in opened.items():
         joints, confidence = predictor(photo)
-        rows = np.column_stack([joints, confidence]).round(2).tolist()
-        poses[Path(path).name] = dict(zip(JOINTS, rows, strict=True))
+        poses[str(path)] = dict(zip(JOINTS, np.column_stack([joints, confidence]).round(2).tolist(), strict=True))
         figure = Figure((6, 6 * photo.shape[1] / photo.shape[2]), layout="constrained")
         axis = figure.subplots()
-        axis.axis("off")
         show_person(axis, photo, joints)
-        with replacing(Path(out) / f"{Path(path).stem}.png") as file:
+        axis.axis("off")
+        with replacing(targets[path]) as file:
             figure.savefig(file, format="png", dpi=100)
     with replacing(Path(out) / "poses.json") as file:
         file.write_text(json.dumps(poses, indent=1) + "\n")
 
 
 @torch.inference_mode()
-def evaluate(predictor: PosePredictor, crops: Crops, batch_size: int = 32) -> dict[str, float]:
+def evaluate(predictor: PosePredictor, crops: Crops, batch_size: int = 32, quarter: bool = False) -> dict[str, float]:
     """The report's PCK, PCK@0.2 of the torso and, where head sizes are known, PCKh@0.5, over the people."""
     report, torso, pckh = ReportPCK(), TorsoPCK(), PCK(PCKH_JOINTS, 0.5)
     joints = torch.from_numpy(crops.joints).float()
@@ -113,8 +125,26 @@ def evaluate(predictor: PosePredictor, crops: Crops, batch_size: int = 32) -> di
         heatmaps = predictor.heatmaps(images)[-1].cpu()
         targets, weights = encode(truth, predictor.size // STRIDE)
         report.update(heatmaps, targets, weights)
-        pred = decode(heatmaps, quarter=True)[0]
+        pred = decode(heatmaps, quarter)[0]
         torso.update(pred, truth)
         pckh.update(pred, truth, head_size[rows])
     scores = {"pck": report, "pck_torso": torso, "pckh": pckh}
     return {name: float(metric.compute()) for name, metric in scores.items() if metric.annotated.sum()}
+
+
+def influence_of_training(predictor: PosePredictor, crops: Crops, people: int = 64) -> pd.DataFrame:
+    """How far a network looks, on real inputs: the share of its middle pixel's gradient within each square around it.
+
+    Columns: the same network with random weights, and trained; index: the square's side in input pixels. The sides
+    that hold 95 % are in ``attrs["effective"]``.
+    """
+    rows = np.arange(min(people, len(crops)))
+    joints = torch.zeros(len(rows), 16, 2)
+    images, _ = warp(crops.images(rows), joints, no_jitter(len(rows)), predictor.size)
+    torch.manual_seed(0)
+    model, stacks = predictor.name.split("-s")
+    networks = {"random": build_model(model, int(stacks)), "trained": predictor.model}
+    maps = {name: sum(gradient_map(network, batch) for batch in images.split(8)) for name, network in networks.items()}
+    table = pd.DataFrame({name: influence(gradient) for name, gradient in maps.items()})
+    table.attrs["effective"] = {name: effective_field(gradient) for name, gradient in maps.items()}
+    return table

@@ -36,7 +36,11 @@ def read_runs(folder=ROOT / "results/runs") -> pd.DataFrame:
     Raises `HgposeError` for a run whose files cannot be read.
     """
     histories = sorted(Path(folder).glob("**/history.csv"))
-    return pd.concat([_read_run(file.parent) for file in histories]) if histories else pd.DataFrame(columns=RUN_COLUMNS)
+    return (
+        pd.concat(map(_read_run, [f.parent for f in histories]), ignore_index=True)
+        if histories
+        else pd.DataFrame(columns=RUN_COLUMNS)
+    )
 
 
 def _read_run(folder: Path) -> pd.DataFrame:
@@ -60,18 +64,18 @@ def accuracy_table(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def last_epochs(rows: pd.DataFrame) -> pd.DataFrame:
-    """One row a run: its last epoch, and the best of all its epochs beside it."""
+    """One row per run: its last epoch, with the best PCK of all epochs and the mean of their seconds beside it."""
     runs = rows.groupby(["dataset", "model", "stacks", "seed"], sort=False)
     last = rows.loc[runs.epoch.idxmax()].set_index(["dataset", "model", "stacks", "seed"])
-    return last.assign(best_pck=runs.pck.max()).reset_index()
+    return last.assign(best_pck=runs.pck.max(), seconds=runs.seconds.mean()).reset_index()
 
 
 def readme_tables() -> dict[str, str]:
     """The tables of the README, by name, as Markdown: everything in them comes from results/."""
     runs = last_epochs(read_runs())
-    runs = runs.assign(**{"minutes an epoch": runs.seconds / 60, "train img/s": runs.images_per_second})
+    runs = runs.assign(**{"minutes per epoch": runs.seconds / 60})
     runs = runs.rename(columns={"pck": "PCK", "pck_torso": "PCK@0.2 of the torso", "train_people": "people"})
-    columns = ["dataset", "network", "people", "epoch", "seed", "PCK", "PCK@0.2 of the torso", "minutes an epoch"]
+    columns = ["dataset", "network", "people", "epoch", "seed", "PCK", "PCK@0.2 of the torso", "minutes per epoch"]
     report = read_report()
     last = report[report.epoch == report.epoch.max()].set_index("network").pck
     best = report.loc[report.groupby("network").pck.idxmax()].set_index("network")

@@ -692,6 +692,8 @@ def make_dataset(
     recipe = {"people": people, "seed": seed, "size": size, "version": VERSION}
     if people < 1:
         raise HgposeError(f"a dataset of {people} people for {out}: ask for at least 1")
+    if seed < 0:
+        raise HgposeError(f"seed is {seed}: it must be a whole number from 0")
     if os.path.lexists(out):
         return same_dataset(out, recipe)
     from scipy.io import savemat

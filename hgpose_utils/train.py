@@ -7,6 +7,7 @@ run folder: results/runs/<dataset>/<model>-s<stacks>/seed<n>/
     last.pt              all that is needed to go on (not in git)
 """
 
+import io
 import json
 import logging
 import math
@@ -21,13 +22,13 @@ from pathlib import Path
 import lightning
 import numpy as np
 import pandas as pd
+import safetensors.torch
 import torch
 from lightning.fabric.utilities import rank_zero_only
-from safetensors.torch import save_file
 from tqdm import tqdm
 
 from hgpose_utils.augment import draw_jitter, no_jitter, warp
-from hgpose_utils.crops import Crops
+from hgpose_utils.crops import Crops, check_size
 from hgpose_utils.files import HgposeError, replacing
 from hgpose_utils.heatmaps import STRIDE, decode, encode
 from hgpose_utils.metrics import ReportPCK, TorsoPCK
@@ -48,6 +49,7 @@ class Recipe:
     learning_rate: float = 2.5e-4
     size: int = 256
     seed: int = 0
+    intermediate: bool = True  # whether every stack is supervised, or only the last
 
     def __post_init__(self):
         if self.model not in VARIANTS:
@@ -57,8 +59,11 @@ class Recipe:
                 raise HgposeError(f"{name} is {getattr(self, name)}: it must be 1 or more")
         if self.stacks > 16:
             raise HgposeError(f"{self.stacks} stacks: choose at most 16 (the report has 1, 2 and 8)")
-        if self.size % 64:
-            raise HgposeError(f"size is {self.size}: it must be divisible by 64 (say 128 or 256)")
+        check_size(self.size)
+        if self.size == 64 and self.batch_size == 1:
+            raise HgposeError("one image of 64 px is too little for batch norm: raise --batch-size or --size")
+        if not 0 <= self.seed < 2**63:
+            raise HgposeError(f"seed is {self.seed}: it must be a whole number from 0")
         if not 0 < self.learning_rate < math.inf:
             raise HgposeError(f"learning_rate is {self.learning_rate}: it must be above 0 (say 2.5e-4)")
 
@@ -76,11 +81,24 @@ def dataset_name(data, size: int) -> str:
 
 
 def make_fabric() -> lightning.Fabric:
-    """The device and the arithmetic: bfloat16 where the hardware computes in it, else float32."""
+    """Devices and arithmetic: bfloat16 where the hardware computes in it, else float32.
+
+    One process, unless torchrun started several; then as many as it started, with DDP.
+    """
     for name in ("lightning.fabric", "lightning.pytorch"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    fast = torch.cuda.is_bf16_supported() if torch.cuda.is_available() else torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    return lightning.Fabric(precision="bf16-mixed" if fast else "32-true")
+    if torch.cuda.is_available():
+        accelerator, fast = "cuda", torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        accelerator = "cpu"
+        fast = torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return lightning.Fabric(
+        accelerator=accelerator,
+        devices=int(os.environ.get("LOCAL_WORLD_SIZE", 1)),
+        num_nodes=int(os.environ.get("GROUP_WORLD_SIZE", 1)),
+        strategy="ddp" if int(os.environ.get("WORLD_SIZE", 1)) > 1 else "auto",
+        precision="bf16-mixed" if fast else "32-true",
+    )
 
 
 def heatmap_loss(heatmaps: list[torch.Tensor], targets: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
@@ -115,13 +133,14 @@ def train_epoch(fabric, model, optimizer, crops: Crops, recipe: Recipe, epoch: i
     data = batches(crops, draw_jitter(len(crops), recipe.seed, epoch), order, recipe, fabric.device)
     for images, _, targets, weights in tqdm(data, f"epoch {epoch}", steps, disable=None if progress else True):
         waited += time.perf_counter() - start
-        loss = heatmap_loss(model(images), targets, weights)
+        heatmaps = model(images)
+        loss = heatmap_loss(heatmaps if recipe.intermediate else heatmaps[-1:], targets, weights)
         optimizer.zero_grad()
         fabric.backward(loss)
         optimizer.step()
         total += loss.detach()
         start = time.perf_counter()
-    return {"loss": float(total) / steps, "data_seconds": waited}
+    return {"loss": float(fabric.all_reduce(total, reduce_op="mean")) / steps, "data_seconds": waited}
 
 
 @torch.inference_mode()
@@ -163,10 +182,12 @@ def train(
     parameters = count_parameters(model)
     optimizer = torch.optim.RMSprop(model.parameters(), lr=recipe.learning_rate)
     model, optimizer = fabric.setup(model, optimizer)
-    history = resume(folder, recipe, fabric, model, optimizer)
-
+    history = resume(folder, recipe, crops, fabric, model, optimizer)
     for row in history:
         log(describe(row, recipe) + "  (done before)")
+    if len(history) >= recipe.epochs:
+        return pd.DataFrame(history)
+
     training, validation = crops.split("train"), crops.split("val")
     write_config(folder, recipe, dataset, training, validation, parameters, fabric)
     for epoch in range(len(history) + 1, recipe.epochs + 1):
@@ -178,7 +199,7 @@ def train(
             raise HgposeError(f"the loss of epoch {epoch} is {row['loss']}: lower the learning rate and start again")
         row |= validate(fabric, model, validation, recipe)
         history.append(row | {"seconds": time.perf_counter() - start})
-        save(folder, recipe, fabric, model, optimizer, history)
+        save(folder, recipe, crops, fabric, model, optimizer, history)
         log(describe(history[-1], recipe))
     return pd.DataFrame(history)
 
@@ -191,37 +212,52 @@ def describe(row: dict, recipe: Recipe) -> str:
     )
 
 
-def resume(folder: Path, recipe: Recipe, fabric, model, optimizer) -> list[dict]:
-    """Loads the last checkpoint, if there is one, and returns the epochs that it has behind it."""
-    file = folder / "last.pt"
+def resume(folder: Path, recipe: Recipe, crops: Crops, fabric, model, optimizer) -> list[dict]:
+    """Loads the last checkpoint, if there is one, and returns the epochs that it has behind it.
+
+    A finished run without its checkpoint, as git keeps it, counts as done.
+    """
+    file, written = folder / "last.pt", folder / "history.csv"
     if not file.exists():
-        return []
+        history = pd.read_csv(written).to_dict("records") if written.exists() else []
+        if 0 < len(history) < recipe.epochs:
+            raise HgposeError(f"{folder} has {len(history)} epochs but no last.pt to go on from: choose another --runs")
+        return history
     try:
         saved = torch.load(file, map_location=fabric.device, weights_only=True)
         other = {k: v for k, v in saved["recipe"].items() if k != "epochs" and v != getattr(recipe, k)}
+        same_people = saved["people"] == crops.digest
     except Exception as e:  # unpickling a damaged file can raise anything
         raise HgposeError(f"cannot read the checkpoint {file}: delete it to train from the start") from e
     if other:
         asked = ", ".join(f"{k} {getattr(recipe, k)} (there: {v})" for k, v in other.items())
         raise HgposeError(f"{folder} holds another run: {asked}; delete the folder or choose another with --runs")
+    if not same_people:
+        raise HgposeError(f"{folder} was trained on other people: delete the folder or choose another with --runs")
     model.load_state_dict(saved["model"])
     optimizer.load_state_dict(saved["optimizer"])
     return saved["history"]
 
 
-def save(folder: Path, recipe: Recipe, fabric, model, optimizer, history: list[dict]) -> None:
-    """Writes the checkpoint, the history and, after the best epoch so far, the weights; each wholly or not at all."""
-    state = {"recipe": asdict(recipe), "model": model.state_dict(), "optimizer": optimizer.state_dict()}
+def save(folder: Path, recipe: Recipe, crops: Crops, fabric, model, optimizer, history: list[dict]) -> None:
+    """Writes the history, after the best epoch the weights, and last the checkpoint; each wholly or not at all.
+
+    Killed in between, a run goes on from the checkpoint before, and writes the same files again.
+    """
+    state = {"recipe": asdict(recipe), "people": crops.digest, "history": history}
+    state |= {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
     if fabric.is_global_zero:
-        with replacing(folder / "last.pt") as file:
-            torch.save(state | {"history": history}, file)
         with replacing(folder / "history.csv") as file:
             pd.DataFrame(history).to_csv(file, index=False, float_format="%.6g")
         if history[-1]["pck"] >= max(row["pck"] for row in history):
             weights = {name: w.detach().cpu().contiguous() for name, w in state["model"].items()}
             about = {k: str(v) for k, v in asdict(recipe).items()} | {"pck": f"{history[-1]['pck']:.4f}"}
             with replacing(folder / "best.safetensors") as file:
-                save_file(weights, file, about)
+                file.write_bytes(safetensors.torch.save(weights, about))
+        checkpoint = io.BytesIO()
+        torch.save(state, checkpoint)
+        with replacing(folder / "last.pt") as file:
+            file.write_bytes(checkpoint.getbuffer())
 
 
 @rank_zero_only

@@ -10,7 +10,7 @@ from matplotlib.patches import Rectangle
 
 from hgpose_utils.heatmaps import decode
 from hgpose_utils.plots import show_heatmap, show_person
-from hgpose_utils.receptive_field import gradient_map, theoretical_field
+from hgpose_utils.receptive_field import gradient_map, random_inputs, theoretical_field
 from hgpose_utils.skeleton import JOINTS
 
 
@@ -93,7 +93,7 @@ class ReceptiveFieldExplorer(Explorer):
 
     def __init__(self, paths, channels: int, size: int = 32):
         self.size = size
-        self.maps = {name: gradient_map(path, channels, size).numpy() for name, path in paths.items()}
+        self.maps = {name: gradient_map(path, random_inputs(channels, size)).numpy() for name, path in paths.items()}
         self.fields = {name: theoretical_field(path) for name, path in paths.items()}
         super().__init__(path=ipywidgets.Dropdown(options=list(paths), value=list(paths)[-1], description="branch"))
 
@@ -106,6 +106,6 @@ class ReceptiveFieldExplorer(Explorer):
         rows, columns = np.nonzero(moved)
         corner = columns.min() - 0.5, rows.min() - 0.5
         axis.add_patch(Rectangle(corner, field, field, fill=False, edgecolor="#56b4e9", linewidth=2))
-        axis.plot(self.size // 2, self.size // 2, "+", color="white")
+        axis.plot(self.size // 2, self.size // 2, "+", color="#56b4e9", markersize=10, markeredgewidth=2)
         axis.set_title(f"branch {path}: {field} × {field} px")
         return to_png(figure)

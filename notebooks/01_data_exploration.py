@@ -36,7 +36,7 @@ print(f"Python {platform.python_version()}, torch {torch.__version__}, budget {b
 # The report trains on [MPII Human Pose](http://human-pose.mpi-inf.mpg.de): 25,000 photos of everyday activities, 12 GB,
 # to be downloaded by each reader (`data/README.md` says how). So that everything runs at once, this course brings a
 # dataset of its own: people drawn by a small program, written **exactly as MPII writes its annotations**. What we do here
-# with drawn people works on MPII by changing the path in the next cell.
+# with drawn people works on MPII too: write `dataset = "../data/mpii"` in the next cell. A picture may show two people.
 
 # %%
 from hgpose_utils.annotations import read_people
@@ -49,7 +49,7 @@ print(
 )
 
 # %% [markdown]
-# One row is one person. `center` and `scale` say where the person is and how tall (in units of 200 pixels);
+# One row is one person. `center` is a point on the torso, `scale` the person's height in units of 200 pixels;
 # `joints` holds 16 points, `visible` tells which of them can be seen.
 
 # %%
@@ -71,7 +71,7 @@ pd.DataFrame({"joint": JOINTS, "mirrored": [JOINTS[i] for i in FLIP]})
 # %%
 from hgpose_utils.crops import read_photo
 
-person = people.iloc[people.visible.map(sum).argmax()]  # one of whom all can be seen
+person = people.iloc[people.visible.map(sum).argmax()]  # someone with all joints in view
 label = {"facecolor": "black", "alpha": 0.4, "pad": 1, "linewidth": 0}
 figure, axis = plt.subplots(figsize=(6, 6))
 show_person(axis, read_photo(person.image), person.joints, person.visible, width=3)
@@ -103,7 +103,7 @@ plt.show()
 #
 # ## What is hidden
 #
-# A hidden joint is still annotated, by a careful guess: people know where a knee behind a table must be. We train on
+# A hidden joint is still annotated: in MPII by a careful guess (people know where a knee behind a table must be), in drawn people exactly. We train on
 # hidden joints and count them in the score. (PyTorch-Pose, the code that the report started from, does not train on them.)
 
 # %%
@@ -120,7 +120,8 @@ plt.show()
 
 # %% [markdown]
 # **Figure:** for each joint, the share of people in whom it is seen (green), hidden (orange) or not annotated because it
-# lies outside the picture (grey). In MPII 23 % of the annotated joints are hidden, most often wrists, elbows and ankles of the far side.
+# lies outside the picture (grey). In MPII 23 % of the annotated joints are hidden: pelvis and thorax most (44 and 43 %), then hips and ankles.
+# Neck and head top are never hidden, here as there: MPII keeps no flag for them.
 
 # %%
 assert np.allclose(share.sum(axis=1), 1)
@@ -145,13 +146,14 @@ plt.show()
 
 # %% [markdown]
 # **Figure:** left, how tall the people are in pixels. Right, where joints lie around a person's centre, in units of the
-# person's height; bright is frequent. One learns from it what a network could guess without looking at the picture: the
-# head is above, the feet are below.
+# person's height; bright is frequent. It shows what a network could guess without looking at the
+# picture: the head is above, the feet are below.
 #
 # ## From photo to crop
 #
-# Each person is cut out once, as a square around `center` with a side proportional to `scale`, and kept. The crop is
-# half as wide again as what the network will see: room to rotate and zoom without leaving it.
+# Each person is cut out once, as a square around `center` (a little below it, as everybody does with MPII, so that the feet fit in) with a side
+# proportional to `scale`, and kept. The crop is
+# 1.5 times as wide as what the network will see: room for most rotations and zooms.
 
 # %%
 from hgpose_utils.crops import make_crops
@@ -159,8 +161,28 @@ from hgpose_utils.crops import make_crops
 crops = make_crops(dataset, size=256, progress=False)
 print(f"{len(crops)} crops of {crops.side} × {crops.side} px")
 
+# %%
+from matplotlib.patches import Rectangle
+
+tallest = people.scale.argmax()
+left, top, side = crops.boxes[tallest]
+figure, (whole, crop) = plt.subplots(1, 2, figsize=(8, 4))
+show_person(whole, read_photo(people.image[tallest]), people.joints[tallest], width=1.5)
+whole.add_patch(Rectangle((left, top), side, side, fill=False, edgecolor="#009e73", linewidth=3, clip_on=False))
+inner = (left + side / 6, top + side / 6), side / 1.5, side / 1.5
+whole.add_patch(Rectangle(*inner, fill=False, edgecolor="#f0e442", linewidth=3, clip_on=False))
+show_person(crop, crops.images([tallest])[0], crops.joints[tallest], width=1.5)
+for axis in (whole, crop):
+    axis.axis("off")
+plt.show()
+
 # %% [markdown]
-# Cropping must not move a joint. We send the joints to the crop and back; what is left is rounding.
+# **Figure:** left, a picture with the square that is cut out (green) and the part of it that the network will see without any rotation or zoom
+# (yellow); right, the crop, black where the green square leaves the picture.
+
+# %% [markdown]
+# Going to the crop and back must return every joint; what is left is rounding. (That the crop shows the right pixels, the next figures
+# show.)
 
 # %%
 # NBVAL_CHECK_OUTPUT
@@ -175,12 +197,14 @@ print("moved by less than a thousandth of a pixel:", error < 1e-3)
 #
 # While training, each person is shown rotated by up to ±30°, scaled by 0.75 to 1.25, mirrored half of the time, and with
 # each colour channel made stronger or weaker, differently in every epoch. The network must not learn that people stand upright in
-# the middle. The report names the two ranges; we draw from them evenly.
+# the middle. The two ranges are the report's, and we draw from them
+# uniformly. Mirroring and colour are PyTorch-Pose's; the report does not mention them. (PyTorch-Pose itself draws from a clipped normal distribution,
+# and rotates only six times out of ten.)
 
 # %%
 from hgpose_utils.augment import draw_jitter, no_jitter, warp
 
-chosen = np.full(8, people.scale.argmax())  # the tallest
+chosen = np.full(8, tallest)
 images, joints = crops.images(chosen), torch.from_numpy(crops.joints[chosen]).float()
 plain = warp(images[:1], joints[:1], no_jitter(1), 256)
 varied = warp(images, joints, draw_jitter(8, seed=0, epoch=1), 256)
@@ -194,7 +218,7 @@ plt.show()
 
 # %% [markdown]
 # **Figure:** one person as it is, then in eight variations. The skeleton turns and grows with the picture, and in a mirrored
-# picture orange is still the person's right: the joints were renamed. Black is outside the crop.
+# picture orange is still the person's right: the joints were renamed. Black is where the photo ends, or the crop.
 #
 # Do the numbers keep their promise? Over 100,000 people:
 
@@ -209,13 +233,14 @@ print(f"mirrored {jitter.flip.mean():.2f}")
 # ## What the network is asked to draw
 #
 # Not coordinates: a **heatmap** for every joint, 64 × 64 pixels for an input of 256 × 256, with a Gaussian of one pixel's
-# standard deviation where the joint is. A map can say "here, or perhaps there", which two numbers cannot.
+# standard deviation where the joint is. A map can say "here, or perhaps there", which two numbers
+# cannot. And a blob, rather than a single pixel, makes a near miss cost less than a far one.
 
 # %%
 from hgpose_utils.heatmaps import decode, encode
 
 targets, weights = encode(plain[1], size=64)
-print(tuple(targets.shape), "one map a joint;", int(weights.sum()), "of 16 joints can be learnt from")
+print(tuple(targets.shape), "one map per joint;", int(weights.sum()), "of 16 joints have a target")
 
 # %%
 figure, axes = grid(16, 8, size=1.6)
@@ -224,7 +249,7 @@ for axis, name, heatmap in zip(axes, JOINTS, targets[0], strict=True):
 plt.show()
 
 # %% [markdown]
-# **Figure:** the 16 target heatmaps of one person, laid over the picture: black but for one small bright spot each, at the joint.
+# **Figure:** the 16 target heatmaps of one person, each laid over the picture in grey. A target is zero (transparent here) but for one small spot at its joint.
 #
 # Close up, the Gaussian of a joint that lies exactly on a heatmap pixel. One pixel from the centre it has fallen to
 # $e^{-1/2} \approx 0.61$.
@@ -257,7 +282,7 @@ for name, quarter in [("highest pixel", False), ("and a quarter pixel", True)]:
 #
 # - A person is a picture, a centre, a scale and 16 joints, some hidden and some not annotated.
 # - Everyone is cut out once, with room to spare; rotation, scale, mirroring and colour are applied anew in every epoch.
-# - The network learns to draw one heatmap a joint, and the grid alone costs over a pixel of accuracy.
+# - The network learns to draw one heatmap a joint, and the grid alone costs 1.5 pixels of 256, or half of that with a quarter-pixel shift.
 #
 # **Next:** [the residual unit and what it can see](02_hru_receptive_field.ipynb).
 #

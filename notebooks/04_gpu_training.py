@@ -3,16 +3,18 @@
 #
 # We have the data and the networks. Now we train one, on whatever this machine has: the loop is the same on a laptop's CPU and on a GPU.
 #
-# **You will learn** what the loss compares, why RMSProp, what one epoch does line by line, how to read a training curve, and
-# what the first and the last stack of a trained network draw.
+# **You will learn** what the loss compares, why RMSProp, what one epoch does line by line, how to read a training curve,
+# what the first and the last stack of a trained network draw, and whether intermediate supervision matters.
 #
-# **Time:** at the `course` budget about 5 minutes on two CPU cores that compute in bfloat16, up to 15 on others; under a minute on a GPU.
+# **Time:** at the `course` budget about 8 minutes on two CPU cores that compute in bfloat16 (16-bit numbers, which newer processors multiply faster), two to three times as long
+# on others; less on a GPU.
 
 # %%
 import platform
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import torch
 
 from hgpose_utils.budget import read_budget
@@ -21,7 +23,7 @@ from hgpose_utils.plots import grid, show_heatmap, show_person, show_source, use
 budget = read_budget()
 torch.manual_seed(0)
 use_style()
-print(f"Python {platform.python_version()}, torch {torch.__version__}, budget {budget.name}")
+print(f"Python {platform.python_version()}, torch {torch.__version__}, budget {budget.name}, seed 0")
 
 # %% [markdown]
 # ## The recipe
@@ -35,9 +37,11 @@ recipe = Recipe("hg", budget.stacks, budget.epochs, budget.batch_size, size=budg
 recipe
 
 # %% [markdown]
-# The learning rate is not the report's. It says 0.25, but RMSProp divides each gradient by its own running size, so that **every weight
-# moves by about the learning rate at every step**, and by ten times that at the first. Weights here are a few hundredths: at 0.25 the first step destroys the network. The code that
-# the report started from has 2.5e-4, and so have we.
+# Why RMSProp, as in the report? The targets are nearly all zero, so gradients are tiny. RMSProp divides each gradient by its own running size, and the length of a step no longer
+# depends on that.
+#
+# The learning rate is not the report's. It says 0.25. But after that division **every weight moves by about the learning rate at every step**, and
+# by ten times that at the first. Weights here are a few hundredths: 0.25 destroys them at once. The code that the report started from has 2.5e-4, and so have we.
 
 # %%
 # NBVAL_CHECK_OUTPUT
@@ -59,8 +63,9 @@ from hgpose_utils.train import heatmap_loss
 show_source(heatmap_loss)
 
 # %% [markdown]
-# A heatmap is nearly all black, so drawing nothing at all is already a small error. This is the number to beat, and a network that only
-# ever draws black is the failure to watch for: the column `peak` in our history is the height of the heatmaps drawn.
+# A heatmap is nearly all black, so drawing nothing at all is already a small error. This is where a network that has learnt nothing
+# ends up, and the loss is a poor judge near it: on photos our HG's validation loss stayed above it for three epochs while its PCK more than doubled. So we watch the PCK, and the
+# `peak`: the mean height of the heatmaps drawn.
 
 # %%
 # NBVAL_CHECK_OUTPUT
@@ -74,8 +79,8 @@ print(f"the same with two stacks:           {heatmap_loss([nothing] * 2, targets
 # %% [markdown]
 # ## The loop
 #
-# One epoch shows every person once, in random order. A batch is cut, turned and encoded (`batches`, from
-# [notebook 1](01_data_exploration.ipynb)); then five lines that every PyTorch training has. Lightning's *Fabric* only
+# One epoch shows every person once (but for a last, incomplete batch), in random order. `batches` makes images and target heatmaps as in
+# [notebook 1](01_data_exploration.ipynb); then follow the lines that every PyTorch training has: heatmaps, loss, gradients, step. Lightning's *Fabric* only
 # chooses the device and the arithmetic, and shares the work when there are several devices.
 
 # %%
@@ -84,7 +89,8 @@ from hgpose_utils.train import train_epoch
 show_source(train_epoch)
 
 # %% [markdown]
-# Validation shows people as they are, and counts. Found joints and annotated joints are added up over all batches and divided **once**:
+# Validation shows people as they are, and counts. **PCK**, the percentage of correct keypoints, is the share of joints that are found close enough. The report's PCK counts ten joints (ankles,
+# knees, hips, wrists, elbows), and "close enough" is a twentieth of the picture's side. It is not PCKh, which the literature reports on MPII. Found joints and annotated joints are added up over all batches and divided **once**:
 # averaging the batches' percentages instead, as is often done, gives a number that depends on the batch size.
 
 # %%
@@ -95,8 +101,8 @@ show_source(validate)
 # %% [markdown]
 # ## Training
 #
-# At the `course` budget: HG with 2 stacks, 960 drawn people at 128 × 128 px, 8 epochs, **about 5 minutes** on two cores. Expect the loss to fall in
-# every epoch but perhaps one, and the PCK to end **between 0.1 and 0.5**. Stopped and run again, the cell goes on where it stopped.
+# At the `course` budget: HG with 2 stacks, over 1,100 drawn people at 128 × 128 px, 8 epochs, **about 6 minutes** on two cores. Expect the loss to end below half of the first epoch's, and
+# the PCK **between 0.1 and 0.5**. If you stop the cell and run it again, it goes on after the last complete epoch.
 
 # %%
 from hgpose_utils.crops import make_crops
@@ -108,15 +114,43 @@ crops = make_crops(dataset, budget.size, progress=False)
 name = dataset_name(dataset, budget.size)
 folder = run_folder(budget.out / "runs", name, recipe)
 fabric = make_fabric()
-print(f"{len(crops)} people, on {fabric.device.type}, {fabric._precision.precision}")
+print(f"{len(crops.split('train'))} people to train on, on {fabric.device.type}, {fabric._precision.precision}")
+
+# %% [markdown]
+# First the promise about the learning rate: the same small network, the same 30 batches, once with 0.25 and once with 2.5e-4. A few seconds.
+
+# %%
+from hgpose_utils.augment import no_jitter, warp
+from hgpose_utils.models import build_model
+from hgpose_utils.train import batches
+
+final = {}
+for learning_rate in (0.25, 2.5e-4):
+    torch.manual_seed(0)
+    network = build_model("hg", channels=32)
+    optimizer = torch.optim.RMSprop(network.parameters(), learning_rate)
+    order = np.arange(30 * budget.batch_size) % len(crops)
+    for images, _, targets, weights in batches(crops, no_jitter(len(crops)), order, recipe, "cpu"):
+        optimizer.zero_grad()
+        loss = heatmap_loss(network(images), targets, weights)
+        loss.backward()
+        optimizer.step()
+    final[learning_rate] = loss.item()
+    print(f"learning rate {learning_rate:g}: loss {loss.item():.3g} after 30 steps")
+assert not final[0.25] < 100 * final[2.5e-4]
+
+# %% [markdown]
+# With 0.25 the loss is astronomical (or not a number): nothing can be learnt from there. Now the training itself.
 
 # %%
 history = train(recipe, crops, folder, name, fabric, progress=False)
 
 # %%
 last = history.iloc[-1]
-assert history.loss.is_monotonic_decreasing or last.loss < history.loss[0] or len(history) == 1
-assert last.pck >= budget.least_pck, f"PCK {last.pck:.3f}: something is wrong"
+if budget.name != "fast":
+    assert last.loss < 0.5 * history.loss[0], "the loss did not fall"
+    assert budget.least_pck <= last.pck, f"PCK {last.pck:.3f}: something is wrong"
+print(f"loss {history.loss[0]:.4f} to {last.loss:.4f}, PCK {last.pck:.3f}")
 
 # %% [markdown]
 # ## Its curve
@@ -125,9 +159,13 @@ assert last.pck >= budget.least_pck, f"PCK {last.pck:.3f}: something is wrong"
 figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.2))
 history.plot(x="epoch", y=["loss", "val_loss"], ax=left, color=["#0072b2", "#e69f00"], marker="o")
 left.axhline(
-    heatmap_loss([nothing] * recipe.stacks, targets, weights) * (64 * 4 / recipe.size) ** 2, color="gray", ls=":"
+    heatmap_loss([nothing] * recipe.stacks, targets, weights) * (64 * 4 / recipe.size) ** 2,
+    color="gray",
+    ls=":",
+    label="drawing nothing",
 )
 left.set(yscale="log", title="loss")
+left.legend()
 history.plot(x="epoch", y=["pck", "peak"], ax=right, color=["#009e73", "#cc79a7"], marker="o")
 right.set(title="PCK, and the heatmaps' height")
 plt.show()
@@ -135,21 +173,19 @@ plt.show()
 # %% [markdown]
 # **Figure:** left, the loss in training and in validation, with the loss of drawing nothing as a dotted line; right, the PCK
 # and the mean peak of the heatmaps. The network first learns to draw nothing, which is nearly right everywhere, and then, slowly, to dare a spot:
-# the peaks rise, and the PCK with them. The PCK is the report's: the share of
-# ankles, knees, hips, wrists and elbows found to within a twentieth of the picture's side.
+# the peaks rise, and the PCK with them. The validation loss may jump, even upwards, while the PCK rises.
 #
 # ## What every stack draws
 #
 # Four people that the network has never seen. The second stack gets the first one's heatmaps as an input.
 
 # %%
-from hgpose_utils.augment import no_jitter, warp
 from hgpose_utils.heatmaps import decode
 from hgpose_utils.predict import PosePredictor
 
 predictor = PosePredictor.load(folder / "best.safetensors")
 unseen = crops.split("val")
-rows = np.arange(8)
+rows = np.flatnonzero(~np.isnan(unseen.joints).any((1, 2)))[:8]  # with all joints in the picture
 images, truth = warp(unseen.images(rows), torch.from_numpy(unseen.joints[rows]).float(), no_jitter(8), budget.size)
 heatmaps = predictor.heatmaps(images)
 
@@ -161,14 +197,15 @@ for person, row in enumerate(axes.reshape(4, -1)):
     for axis, (joint, stack) in zip(
         row[1:], [(j, s) for j in (head_top, r_wrist) for s in range(recipe.stacks)], strict=True
     ):
-        title = f"{'head' if joint == head_top else 'right wrist'}, stack {stack + 1}"
-        show_heatmap(axis, images[person], heatmaps[stack][person, joint], title)
+        heatmap = heatmaps[stack][person, joint]
+        title = f"{'head' if joint == head_top else 'r_wrist'}, stack {stack + 1}: {heatmap.max():.2f}"
+        show_heatmap(axis, images[person], heatmap, title, top=max(0.3, float(heatmaps[-1][:, joint].max())))
 figure.savefig(budget.out / "heatmaps_of_every_stack.png")
 
 # %% [markdown]
 # **Figure:** four people unseen in training, one a row: the true pose, then the heatmap of the top of the head by each stack, then that of the
-# right wrist by each stack, bright where the network thinks the joint is. Heads are found early: they look alike. Wrists move most, and
-# left and right look the same: their maps stay dim and spread over several places.
+# right wrist by each stack, bright where the network thinks the joint is, with the height of its peak above it; the same colours mean the same height for the same joint. The top of the head is found early:
+# all heads look alike. Wrists move most, and left and right look the same, so that their peaks are lower.
 
 # %%
 figure, axes = grid(8, 8, size=1.7)
@@ -178,12 +215,12 @@ for axis, image, points, sure in zip(axes, images, joints, confidence, strict=Tr
 plt.show()
 
 # %% [markdown]
-# **Figure:** the skeletons read off the last stack's heatmaps, for eight people unseen in training; above each the mean height of the peaks, the
-# network's own confidence. After so short a training many limbs are wrong.
+# **Figure:** the skeletons read off the last stack's heatmaps, for eight people unseen in training; above each the mean height of the peaks, a rough
+# measure of the network's confidence. After so short a training many limbs are wrong. (Every joint is drawn as if it were seen.)
 #
 # ## Explore the heatmaps
 #
-# Choose a person, a joint and a stack. The white cross is the truth.
+# Choose a person, a joint, a stack, and how strongly the heatmap covers the picture. The white cross is the truth.
 
 # %%
 from hgpose_utils.widgets import HeatmapExplorer
@@ -193,12 +230,53 @@ explorer
 
 # %% [markdown]
 # **Figure:** the explorer: on the left a person with the predicted skeleton, on the right the chosen joint's heatmap over the same picture.
+#
+# A test: another joint and another stack must change the picture.
 
 # %%
 before = bytes(explorer.image.value)
 explorer.controls["joint"].value = r_wrist
 explorer.controls["stack"].value = 1
 assert bytes(explorer.image.value) != before, "the picture did not answer"
+
+# %% [markdown]
+# ## Does intermediate supervision matter?
+#
+# Try it: the same two-stack network at 64 × 64 px, trained once with the loss of both stacks and once with that of the last stack alone. **About 2 minutes** on two cores. Expect both last
+# stacks to be about equally good after so few epochs, and the first stack to be useless where nobody asked it for heatmaps.
+
+# %%
+from dataclasses import replace
+
+from hgpose_utils.metrics import ReportPCK
+
+tiny = make_crops(dataset, 64, progress=False)
+small = replace(recipe, stacks=2, size=64, epochs=1 if budget.name == "fast" else 4)
+quietly = {"log": lambda line: None, "progress": False}
+networks = {}
+for supervised, choice in [("both stacks", small), ("the last alone", replace(small, intermediate=False))]:
+    place = budget.out / "ablation" / supervised.replace(" ", "-")
+    train(choice, tiny, place, "tiny", fabric, **quietly)
+    networks[supervised] = PosePredictor.load(place / "best.safetensors")
+
+# %%
+held_out = tiny.split("val")
+joints = torch.from_numpy(held_out.joints).float()
+images, truth = warp(held_out.images(np.arange(len(held_out))), joints, no_jitter(len(held_out)), 64)
+targets, weights = encode(truth, size=16)
+rows = {}
+for supervised, network in networks.items():
+    for stack, heatmaps in enumerate(network.heatmaps(images), start=1):
+        metric = ReportPCK()
+        metric.update(heatmaps, targets, weights)
+        loss = heatmap_loss([heatmaps], targets, weights)
+        rows[supervised, f"stack {stack}"] = {"PCK": float(metric.compute()), "loss": float(loss)}
+ablation = pd.DataFrame(rows).T.rename_axis(["supervised", "judged"])
+ablation.round(4)
+
+# %% [markdown]
+# Without supervision the first stack's "heatmaps" are whatever was useful inside the network; its PCK is chance. With it they are heatmaps, which the second stack can correct. One seed and a few epochs do not
+# tell more; with eight stacks, the hourglass paper finds that supervising each of them helps the last one too.
 
 # %% [markdown]
 # ## On a GPU, for real
@@ -213,6 +291,7 @@ assert bytes(explorer.image.value) != before, "the picture did not answer"
 # ## Summary
 #
 # - The loss compares heatmaps, for every stack; a network must first be weaned off drawing nothing.
+# - Supervising every stack helps the first stack, and costs nothing.
 # - RMSProp's learning rate is the length of a step: 0.25 cannot work.
 # - PCK is counted over all people before it is divided.
 #

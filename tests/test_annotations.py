@@ -96,11 +96,24 @@ def test_a_file_without_a_split_is_split_by_image(tmp_path):
     assert abs((people.split == "val").sum() - 200 * 2958 / 25204) < 2  # an image has two
 
 
-@pytest.mark.parametrize("content", [b"", b"no mat", b"MATLAB 5.0 MAT-file" + b"\0" * 200])
-def test_a_damaged_file_is_named(tmp_path, content):
-    (tmp_path / "a.mat").write_bytes(content)
-    with pytest.raises(HgposeError, match=r"a\.mat"):
+DAMAGED_FILES = [b"", b"nonsense", b"MATLAB 5.0 MAT-file" + b"\0" * 200, b"[{}]", b"{}", b"[\xff]", b"\x1f\x8b\x08"]
+
+
+@pytest.mark.parametrize("name", ["a.mat", "a.json", "a.json.gz"])
+@pytest.mark.parametrize(
+    "content", [b"", b"nonsense", b"MATLAB 5.0 MAT-file" + b"\0" * 200, b"[{}]", b"{}", b"[\xff]", b"\x1f\x8b\x08"]
+)
+def test_a_damaged_file_is_named(tmp_path, name, content):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(HgposeError, match=name):
         read_people(tmp_path)
+
+
+def test_a_mat_of_another_kind_is_named(tmp_path):
+    for content in ({"RELEASE": {"img_train": 1}}, {"joints": np.zeros((3, 5))}, {"other": 1}):
+        scipy.io.savemat(tmp_path / "a.mat", content)
+        with pytest.raises(HgposeError, match=r"a\.mat"):
+            read_people(tmp_path)
 
 
 def test_a_folder_without_annotations_is_named(tmp_path):

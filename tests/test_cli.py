@@ -33,7 +33,7 @@ def test_from_drawn_people_to_a_pose(tmp_path, monkeypatch, capsys):
     checkpoint = runs / "people-64/hru-s1/seed0/best.safetensors"
     assert "pckh" in call("evaluate", "--data", data, checkpoint)
     call("predict", data / "images/000001.jpg", "--checkpoint", checkpoint, "--out", tmp_path / "poses")
-    assert {f.name for f in (tmp_path / "poses").iterdir()} == {"000001.png", "poses.json"}
+    assert {f.name for f in (tmp_path / "poses").iterdir()} == {"000001-pose.png", "poses.json"}
     call("bench", "--size", 64, "--out", tmp_path / "bench")
     assert len(pd.read_csv(next((tmp_path / "bench").glob("*.csv")))) == 3
 
@@ -58,6 +58,11 @@ def test_bad_input_is_one_line_and_exit_2(tmp_path, dataset, damaged, monkeypatc
         (["train", "--data", dataset, "--stacks", 0], "stacks is 0"),
         (["train", "--data", dataset, "--stacks", "many"], "--stacks"),
         (["train"], "--data"),
+        (["train", "--data", dataset, "--seed", -1], "seed is -1"),
+        (["crop", dataset, "--size", 100], "divisible by 64"),
+        (["crop", dataset, "--size", 0], "divisible by 64"),
+        (["bench", "--size", -64], "divisible by 64"),
+        (["synth", tmp_path / "people", "--people", 2, "--seed", -1], "seed is -1"),
         (["trian"], "trian"),
         ([*train, "--runs", damaged], "last.pt"),
         ([*train, "--runs", tmp_path / "file"], "cannot write"),

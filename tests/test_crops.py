@@ -52,8 +52,35 @@ def test_an_unreadable_photo_costs_one_person(tmp_path):
     (folder / "images/000007.jpg").unlink()
     people = read_people(folder)
     lost = people.image.str.contains("000003|000007").sum()
-    with pytest.warns(UserWarning, match=r"000003\.jpg"):
-        assert len(make_crops(folder, 64, progress=False)) == len(people) - lost
+    for _ in range(2):  # the second time from the cache
+        with pytest.warns(UserWarning, match=r"000003\.jpg"):
+            assert len(make_crops(folder, 64, progress=False)) == len(people) - lost
+    for name in ("000003", "000007"):  # a photo that turns up later is taken in
+        (folder / "images/000001.jpg").with_name(f"{name}.jpg").write_bytes((folder / "images/000001.jpg").read_bytes())
+    assert len(make_crops(folder, 64, progress=False)) == len(people)
+
+
+def test_a_damaged_cache_is_made_anew(tmp_path):
+    folder = make_dataset(tmp_path / "d", 5, size=96, workers=1, progress=False)
+    first = make_crops(folder, 64, progress=False)
+    for damaged in (".json", ".npy"):
+        file = next((folder / "crops").glob(f"*{damaged}"))
+        file.unlink() if damaged == ".npy" else file.write_text("")
+        assert torch.equal(make_crops(folder, 64, progress=False).images([2]), first.images([2]))
+
+
+def test_a_full_disk_is_named(tmp_path, monkeypatch):
+    folder = make_dataset(tmp_path / "d", 5, size=96, workers=1, progress=False)
+    monkeypatch.setattr("shutil.disk_usage", lambda path: type("Usage", (), {"free": 1000}))
+    with pytest.raises(HgposeError, match="No space left"):
+        make_crops(folder, 64, progress=False)
+    assert not list((folder / "crops").iterdir())
+
+
+def test_a_box_beyond_the_photo_is_black():
+    photo = torch.full((3, 50, 50), 200, dtype=torch.uint8)
+    for box in [(-40, 0, 30), (0, -40, 30), (60, 0, 30), (0, 60, 30)]:
+        assert cut(photo, box, 16).max() == 0
 
 
 def test_no_photo_at_all_is_an_error_and_leaves_nothing_to_mislead(tmp_path):

@@ -5,7 +5,17 @@ import pytest
 import torch
 
 from hgpose_utils.files import HgposeError
-from hgpose_utils.models import NINE, VARIANTS, build_model, checkpoint_bytes, count_parameters
+from hgpose_utils.models import (
+    NINE,
+    VARIANTS,
+    NearestUpsample,
+    PaperResidual,
+    TransposedConv,
+    build_model,
+    channels_for,
+    checkpoint_bytes,
+    count_parameters,
+)
 from hgpose_utils.results import read_report_sizes
 
 PARAMETERS = {  # read off the sizes of the report's checkpoints
@@ -65,3 +75,51 @@ def test_what_cannot_be_built_is_named():
         build_model("hg", 0)
     with pytest.raises(HgposeError, match="200 × 256"):
         build_model("hg", channels=16)(torch.zeros(1, 3, 200, 256))
+
+
+def test_the_papers_own_branch_is_too_large_for_the_reports_files():
+    with torch.device("meta"):
+        paper = build_model("hru", residual=PaperResidual)
+    theirs = read_report_sizes().set_index(["model", "stacks"]).bytes["hru", 1]
+    assert checkpoint_bytes(paper) / theirs == pytest.approx(1.72, abs=0.01)
+
+
+def test_parts_can_be_exchanged_one_at_a_time():
+    hg, swapped = build_model("hg", channels=32), build_model("hg", channels=32, upsample=TransposedConv)
+    assert count_parameters(swapped) - count_parameters(hg) == 4 * (32 * 32 * 9 + 32 + 2 * 32)
+    assert swapped(torch.randn(2, 3, 64, 64))[0].shape == (2, 16, 16, 16)
+
+
+def test_a_control_has_the_wanted_size():
+    channels = channels_for(PARAMETERS["new"][1])
+    with torch.device("meta"):
+        assert count_parameters(build_model("hg", channels=channels)) == pytest.approx(PARAMETERS["new"][1], rel=5e-3)
+
+
+def test_a_transposed_convolution_can_start_as_nearest_neighbour():
+    x = torch.randn(1, 4, 5, 6)
+    assert torch.equal(TransposedConv(4, start_nearest=True)[0](x), NearestUpsample(4)(x))
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_layout_and_arithmetic_change_nothing_that_matters(name):
+    torch.manual_seed(0)
+    model, images = build_model(name, 2, channels=32).eval(), torch.randn(2, 3, 64, 64)
+    with torch.inference_mode():
+        plain = model(images)[-1]
+        last = model.to(memory_format=torch.channels_last)(images.contiguous(memory_format=torch.channels_last))[-1]
+        with torch.autocast("cpu", torch.bfloat16):
+            coarse = model(images)[-1]
+    assert torch.allclose(plain, last, atol=1e-4 * plain.abs().max())
+    assert (plain - coarse).norm() < 0.05 * plain.norm()
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_evaluation_agrees_with_training_once_the_statistics_have_settled(name):
+    torch.manual_seed(0)
+    model, images = build_model(name, channels=16), torch.randn(8, 3, 128, 128)
+    with torch.no_grad():
+        for _ in range(60):
+            trained = model(images)[0]
+        evaluated = model.eval()(images)[0]
+    assert (trained - evaluated).norm() < 0.1 * trained.norm()

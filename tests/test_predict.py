@@ -11,13 +11,15 @@ from hgpose_utils.files import HgposeError
 from hgpose_utils.models import build_model
 from hgpose_utils.predict import PosePredictor, person_box, write_poses
 
+HG = {"model": "hg", "stacks": "1", "size": "64"}
+
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
     """An untrained HG-1: its poses are nonsense, its arithmetic is not."""
     file = tmp_path_factory.mktemp("checkpoint") / "hg.safetensors"
     torch.manual_seed(0)
-    save_file(build_model("hg").state_dict(), file, {"model": "hg", "stacks": "1", "size": "64"})
+    save_file(build_model("hg").state_dict(), file, HG)
     return file
 
 
@@ -62,11 +64,13 @@ def test_a_path_an_image_an_array_and_a_tensor_are_the_same_photo(checkpoint, tm
 
 def test_half_precision_weights_load(checkpoint, tmp_path):
     weights = {k: v.half() if v.is_floating_point() else v for k, v in load_file(checkpoint).items()}
-    save_file(weights, tmp_path / "half.safetensors", {"model": "hg", "stacks": "1", "size": "64"})
+    save_file(weights, tmp_path / "half.safetensors", HG)
     assert PosePredictor.load(tmp_path / "half.safetensors").name == "hg-s1"
 
 
-@pytest.mark.parametrize("about", [{}, {"model": "hru", "stacks": "1", "size": "64"}])
+@pytest.mark.parametrize(
+    "about", [{}, {"model": "hru", "stacks": "1", "size": "64"}, {"model": "hg", "stacks": "one", "size": "64"}]
+)
 def test_a_checkpoint_of_another_network_is_refused(checkpoint, tmp_path, about):
     save_file(load_file(checkpoint), tmp_path / "other.safetensors", about)
     with pytest.raises(HgposeError, match=r"other\.safetensors"):
@@ -85,9 +89,21 @@ def test_poses_are_drawn_and_written(checkpoint, dataset, tmp_path):
     photos = sorted((dataset / "images").glob("*"))[:2]
     write_poses(PosePredictor.load(checkpoint), photos, tmp_path / "out")
     poses = json.loads((tmp_path / "out/poses.json").read_text())
-    assert list(poses) == [photo.name for photo in photos]
-    assert len(poses[photos[0].name]["head_top"]) == 3
-    assert Image.open(tmp_path / "out" / f"{photos[0].stem}.png").size[0] == 600
+    assert list(poses) == [str(photo) for photo in photos]
+    assert len(poses[str(photos[0])]["head_top"]) == 3
+    assert Image.open(tmp_path / "out" / f"{photos[0].stem}-pose.png").size[0] == 600
+    with pytest.raises(HgposeError, match="same name"):
+        write_poses(PosePredictor.load(checkpoint), [photos[0], photos[0]], tmp_path)
+
+
+def test_a_phone_photo_is_turned_upright(tmp_path):
+    picture = Image.new("RGB", (40, 20))
+    exif = picture.getexif()
+    exif[0x0112] = 6
+    picture.save(tmp_path / "phone.jpg", exif=exif)
+    assert read_photo(tmp_path / "phone.jpg").shape == (3, 20, 40)
+    assert read_photo(tmp_path / "phone.jpg", upright=True).shape == (3, 40, 20)
+    assert read_photo(Image.open(tmp_path / "phone.jpg"), upright=True).shape == (3, 40, 20)
 
 
 def test_what_is_no_photo_is_named(tmp_path):
