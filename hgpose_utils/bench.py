@@ -54,6 +54,7 @@ def speed(model, stacks, size, batch_size, repeats, memory_format, dtype) -> dic
         heatmap_loss(heatmaps, targets, weights).backward()
         optimizer.step()
 
+    step()  # so that the allocator's memory is there before anything is timed
     network.eval()
     infer = batch_size / seconds(forward, repeats)
     network.train()
@@ -61,15 +62,17 @@ def speed(model, stacks, size, batch_size, repeats, memory_format, dtype) -> dic
 
 
 def seconds(run, repeats: int) -> float:
-    """The median time of a call, after one that does not count."""
-    times = []
-    for _ in range(repeats + 1):
+    """The median time of a call, after a second or more of calls that do not count."""
+    times, warm = [], 0.0
+    while len(times) < repeats:
         start = time.perf_counter()
         run()
         if torch.cuda.is_available():
             torch.cuda.synchronize()
-        times.append(time.perf_counter() - start)
-    return median(times[1:])
+        took = time.perf_counter() - start
+        times += [took] if warm > 1 else []
+        warm += took
+    return median(times)
 
 
 def machine() -> str:

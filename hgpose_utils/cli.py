@@ -174,13 +174,16 @@ def report():
 
 @app.command()
 def course(
+    only: Annotated[
+        list[str] | None, typer.Argument(help="The numbers of some notebooks: 02 03. All, if none.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Where the executed notebooks go.")] = None,
     in_place: Annotated[bool, typer.Option("--in-place", help="Also renew notebooks/*.ipynb.")] = False,
 ):
     """Runs the notebooks top to bottom at the budget of HGPOSE_BUDGET."""
     from hgpose_utils.course import run_course
 
-    run_course(out, in_place)
+    run_course(out, in_place, tuple(only or ()))
 
 
 def main():

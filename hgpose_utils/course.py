@@ -17,26 +17,30 @@ from hgpose_utils.synthetic import make_dataset
 WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
-def run_course(out=None, in_place: bool = False) -> None:
+def run_course(out=None, in_place: bool = False, only: tuple[str, ...] = ()) -> None:
     """Runs every notebooks/*.py and writes it to ``out`` as .ipynb and .html.
 
-    ``in_place`` starts from nothing and renews notebooks/*.ipynb and results/figures/ too. ``out`` is results/<budget>
-    where it is not given. Raises `HgposeError` naming the notebook and the error.
+    ``in_place`` starts from nothing, runs the solutions too, and renews notebooks/**/*.ipynb and results/figures/.
+    ``only``: the numbers of some notebooks, ("02", "03"). ``out`` is results/<budget> where it is not given. Raises
+    `HgposeError` naming the notebook and the error.
     """
     budget = read_budget()
     out = Path(out) if out else budget.out
     scripts = sorted((ROOT / "notebooks").glob("[0-9]*.py"))
+    if in_place:
+        scripts += sorted((ROOT / "notebooks/solutions").glob("*.py"))
+    scripts = [script for script in scripts if not only or script.stem.startswith(only)]
     print(f"{len(scripts)} notebooks at the {budget.name} budget; first the people to train on")
     make_dataset(budget.data, budget.people)
-    if in_place:
+    if in_place and not only:
         shutil.rmtree(budget.out, ignore_errors=True)
     for script in scripts:
         notebook = run_notebook(script)
-        page = HTMLExporter().from_notebook_node(notebook)[0]
-        with replacing(out / f"{script.stem}.html") as file:
-            file.write_text(page)
-        for folder in [out, script.parent] if in_place else [out]:
-            with replacing(folder / f"{script.stem}.ipynb") as file:
+        target = out / script.relative_to(ROOT / "notebooks")
+        with replacing(target.with_suffix(".html")) as file:
+            file.write_text(HTMLExporter().from_notebook_node(notebook)[0])
+        for path in [target, script] if in_place else [target]:
+            with replacing(path.with_suffix(".ipynb")) as file:
                 nbformat.write(notebook, file)
     if in_place:
         for picture in budget.out.glob("*.png"):

@@ -219,6 +219,7 @@ for name in VARIANTS:
 # (`hgpose field` makes them).
 
 # %%
+# NBVAL_CHECK_OUTPUT
 from hgpose_utils.budget import ROOT
 
 files = {name: ROOT / f"results/effective_field/photos-128-{name}-s1.csv" for name in VARIANTS}
@@ -231,15 +232,19 @@ figure, axis = plt.subplots(figsize=(7, 4))
 for name, table in trained.items():
     axis.plot(table.index, table["random"], ":", color=COLOURS[name])
     axis.plot(table.index, table["trained"], color=COLOURS[name], label=name.upper())
+axis.plot(table.index, (table.index / 128) ** 2, color="#bbbbbb", label="everywhere alike")
 axis.set(xlabel="side of the square around the output, in pixels of 128", ylabel="share of the gradient inside")
 axis.legend(title="solid: trained, dotted: random")
 figure.savefig(budget.out / "effective_fields.png")
 
 # %% [markdown]
 # **Figure:** the share of the gradient that lies within a square around the output pixel, against the square's side, for HG (blue), HRU (orange) and New (green); dotted with random weights, solid
-# after three epochs on photos. A curve that rises early belongs to a network that looks near its output only; a diagonal-like one to a network that looks everywhere.
+# after three epochs on photos; grey, a network that looks everywhere alike. A curve that rises early belongs to a network that looks near its output only; New's do, with and without training.
+# Training makes HG and New look further than at random, and HRU nearer.
 #
-# FIELD_VERDICT
+# The surprise: after training, half of HG's gradient lies within 59 pixels, half of HRU's within 49, and half of New's within 33. **The network with the smallest theoretical field looks
+# furthest.** The wide unit enlarges what *can* be seen, and three epochs of training made no use of it (one seed each: an observation, not a law). If HRU and New are better, it is
+# hardly because they look further. This is where the report's argument, "a larger receptive field, therefore a better model", needs more than arithmetic.
 #
 # ## Exercises
 #

@@ -272,7 +272,6 @@ assert abs(real / theirs["hg", 1] - 1) < 2e-3
 # (`hgpose bench --nine`, read from `results/bench/`).
 
 # %%
-# NBVAL_CHECK_OUTPUT
 from hgpose_utils.cost import activation_mb, forward_gflop
 
 rows = []
@@ -281,30 +280,35 @@ for name, stacks in NINE:
         network = build_model(name, stacks)
     rows.append((count_parameters(network) / 1e6, forward_gflop(network), activation_mb(network)))
 cost = pd.DataFrame(rows, index=table.index, columns=["million parameters", "GFLOP forward", "MB kept per image"])
+
+# %%
+# NBVAL_CHECK_OUTPUT
+from hgpose_utils.budget import ROOT
+
+measured = pd.read_csv(ROOT / "results/bench/nine-amd-epyc-2-cores.csv").set_index(cost.index)
+cost = cost.join(measured[["infer img/s", "train img/s"]])
 cost.round(1)
 
 # %%
-from hgpose_utils.budget import ROOT
+from matplotlib.ticker import ScalarFormatter
 
-for file in sorted((ROOT / "results/bench").glob("nine-*.csv")):
-    measured = pd.read_csv(file).set_index(table.index)
-    print(f"{file.stem.removeprefix('nine-')}, 256 px, images per second:")
-    print(measured[["infer img/s", "train img/s"]].round(1).to_string(), "\n")
-
-# %%
-figure, axes = plt.subplots(1, 3, figsize=(12, 3.6))
-for axis, column in zip(axes, cost, strict=True):
+figure, axes = plt.subplots(1, 4, figsize=(15, 3.6))
+for axis, column in zip(axes, cost.drop(columns="infer img/s"), strict=True):
     for name in VARIANTS:
         values = [cost.loc[network_name(name, stacks), column] for stacks in (1, 2, 8)]
         axis.plot([1, 2, 8], values, "o-", color=COLOURS[name], label=name.upper())
-    axis.set(xscale="log", yscale="log", xticks=[1, 2, 8], xticklabels=[1, 2, 8], xlabel="stacks", title=column)
-    axis.minorticks_off()
+    axis.set_xscale("log", base=2)
+    axis.set_yscale("log", base=2)
+    axis.set(xticks=[1, 2, 8], xlabel="stacks", title=column)
+    for each in (axis.xaxis, axis.yaxis):
+        each.set_major_formatter(ScalarFormatter())
 axes[0].legend()
 figure.savefig(budget.out / "cost.png")
 
 # %% [markdown]
-# **Figure:** three prices of the nine networks against the number of stacks, on logarithmic axes: parameters, arithmetic of a forward pass at 256 × 256 px, and memory kept per training image. HRU (orange) and New (green) have 3.6 and 4.3 to 4.4 times
-# HG's (blue) parameters, but only 1.6 and 1.7 times its arithmetic. HG with 8 stacks has fewer parameters than New with 2, and costs nearly twice the arithmetic.
+# **Figure:** four prices of the nine networks against the number of stacks, on logarithmic axes: parameters, arithmetic of a forward pass at 256 × 256 px, memory kept per training image, and images per second in training on two CPU cores
+# (the more the better). HRU (orange) and New (green) have 3.6 and 4.3 to 4.4 times HG's (blue) parameters, but only 1.6 and 1.7 to 1.8 times its arithmetic. HG with 8 stacks has fewer parameters than New with 2, and needs
+# 1.8 times the arithmetic.
 #
 # ## Controls of equal size
 #
@@ -342,7 +346,7 @@ pd.Series({name: count_parameters(network) for name, network in others.items()})
 # - Stem, hourglass, heatmaps; and again, with the heatmaps fed back.
 # - HG, HRU and New differ in the residual unit and the upsampling, and in nothing else.
 # - The sizes of the report's files fix its widths and the number of its batch norms: ours agree within 0.01 %. The order of some layers they cannot tell.
-# - New costs 1.7 times HG's arithmetic and has more than four times its parameters: a fair test needs a control.
+# - New needs 1.7 times HG's arithmetic and has more than four times its parameters: a fair test needs a control.
 #
 # **Next:** [training one](04_gpu_training.ipynb).
 #

@@ -73,7 +73,8 @@ from hgpose_utils.heatmaps import encode
 
 targets, weights = encode(torch.full((1, 16, 2), 128.0), size=64)
 nothing = torch.zeros_like(targets)
-print(f"loss of drawing nothing, one stack: {heatmap_loss([nothing], targets, weights):.5f}")
+nothing_costs = float(heatmap_loss([nothing], targets, weights))
+print(f"loss of drawing nothing, one stack: {nothing_costs:.5f}")
 print(f"the same with two stacks:           {heatmap_loss([nothing] * 2, targets, weights):.5f}")
 
 # %% [markdown]
@@ -102,7 +103,7 @@ show_source(validate)
 # ## Training
 #
 # At the `course` budget: HG with 2 stacks, over 1,100 drawn people at 128 × 128 px, 8 epochs, **about 6 minutes** on two cores. Expect the loss to end below half of the first epoch's, and
-# the PCK **between 0.1 and 0.5**. If you stop the cell and run it again, it goes on after the last complete epoch.
+# the PCK **between 0.3 and 0.6**. If you stop the cell and run it again, it goes on after the last complete epoch.
 
 # %%
 from hgpose_utils.crops import make_crops
@@ -124,23 +125,26 @@ from hgpose_utils.augment import no_jitter, warp
 from hgpose_utils.models import build_model
 from hgpose_utils.train import batches
 
-final = {}
+losses = {}
 for learning_rate in (0.25, 2.5e-4):
     torch.manual_seed(0)
     network = build_model("hg", channels=32)
     optimizer = torch.optim.RMSprop(network.parameters(), learning_rate)
     order = np.arange(30 * budget.batch_size) % len(crops)
+    trace = []
     for images, _, targets, weights in batches(crops, no_jitter(len(crops)), order, recipe, "cpu"):
         optimizer.zero_grad()
         loss = heatmap_loss(network(images), targets, weights)
         loss.backward()
         optimizer.step()
-    final[learning_rate] = loss.item()
-    print(f"learning rate {learning_rate:g}: loss {loss.item():.3g} after 30 steps")
-assert not final[0.25] < 100 * final[2.5e-4]
+        trace.append(loss.item())
+    losses[learning_rate] = trace
+    print(f"{learning_rate:g}: loss {trace[0]:.2g} at first, {max(trace):.2g} at worst, {trace[-1]:.2g} after 30 steps")
+assert max(losses[0.25]) > 100 * losses[0.25][0] and losses[0.25][-1] > 3 * losses[2.5e-4][-1]
 
 # %% [markdown]
-# With 0.25 the loss is astronomical (or not a number): nothing can be learnt from there. Now the training itself.
+# At 0.25 the first steps blow the loss up more than ten thousand times. Batch norm and RMSProp bring it down again, but only to far above what drawing nothing costs: what the network knew is gone, and each further step is
+# as wild. (Can it learn at all, in the long run? Try it: `hgpose train --learning-rate 0.25`.) Now the training itself.
 
 # %%
 history = train(recipe, crops, folder, name, fabric, progress=False)
@@ -158,12 +162,8 @@ print(f"loss {history.loss[0]:.4f} to {last.loss:.4f}, PCK {last.pck:.3f}")
 # %%
 figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.2))
 history.plot(x="epoch", y=["loss", "val_loss"], ax=left, color=["#0072b2", "#e69f00"], marker="o")
-left.axhline(
-    heatmap_loss([nothing] * recipe.stacks, targets, weights) * (64 * 4 / recipe.size) ** 2,
-    color="gray",
-    ls=":",
-    label="drawing nothing",
-)
+nothing_here = nothing_costs * recipe.stacks * (256 / recipe.size) ** 2  # smaller maps, the same spot
+left.axhline(nothing_here, color="gray", ls=":", label="drawing nothing")
 left.set(yscale="log", title="loss")
 left.legend()
 history.plot(x="epoch", y=["pck", "peak"], ax=right, color=["#009e73", "#cc79a7"], marker="o")
@@ -200,7 +200,7 @@ for person, row in enumerate(axes.reshape(4, -1)):
         heatmap = heatmaps[stack][person, joint]
         title = f"{'head' if joint == head_top else 'r_wrist'}, stack {stack + 1}: {heatmap.max():.2f}"
         show_heatmap(axis, images[person], heatmap, title, top=max(0.3, float(heatmaps[-1][:, joint].max())))
-figure.savefig(budget.out / "heatmaps_of_every_stack.png")
+figure.savefig(budget.out / "heatmaps_of_every_stack.png", dpi=80)
 
 # %% [markdown]
 # **Figure:** four people unseen in training, one a row: the true pose, then the heatmap of the top of the head by each stack, then that of the
@@ -275,7 +275,7 @@ ablation = pd.DataFrame(rows).T.rename_axis(["supervised", "judged"])
 ablation.round(4)
 
 # %% [markdown]
-# Without supervision the first stack's "heatmaps" are whatever was useful inside the network; its PCK is chance. With it they are heatmaps, which the second stack can correct. One seed and a few epochs do not
+# Without supervision the first stack's "heatmaps" are whatever was useful inside the network; its PCK is chance. With it they are heatmaps, nearly as good as the second stack's, which can correct them. One seed and a few epochs do not
 # tell more; with eight stacks, the hourglass paper finds that supervising each of them helps the last one too.
 
 # %% [markdown]

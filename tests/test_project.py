@@ -15,7 +15,7 @@ import yaml
 
 from hgpose_utils.budget import ROOT
 
-NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+NOTEBOOKS = sorted((ROOT / "notebooks").rglob("*.ipynb"))
 FLOW = ["annotations", "crops", "augment", "heatmaps", "models", "metrics", "train", "results", "plots", "predict"]
 
 
@@ -95,4 +95,13 @@ class TestNotebook:
 
 
 def test_there_are_five_notebooks():
-    assert [f.stem[:2] for f in NOTEBOOKS] == ["01", "02", "03", "04", "05"]
+    assert [f.stem[:2] for f in NOTEBOOKS if f.parent.name == "notebooks"] == ["01", "02", "03", "04", "05"]
+
+
+def test_every_exercise_has_its_solution():
+    for file in NOTEBOOKS:
+        if file.parent.name == "solutions":
+            questions = (file.parent.parent / f"{file.stem}.py").read_text().split("## Exercises")[1]
+            asked = len(re.findall(r"^# \d\. ", questions.split("Solutions")[0], re.M))
+            answers = file.with_suffix(".py").read_text()
+            assert len(re.findall(r"^# ## Exercise \d", answers, re.M)) == asked
