@@ -174,9 +174,7 @@ def report():
 
 @app.command()
 def course(
-    only: Annotated[
-        list[str] | None, typer.Argument(help="The numbers of some notebooks: 02 03. All, if none.")
-    ] = None,
+    only: Annotated[list[str] | None, typer.Argument(help="Some notebooks: 02 solutions/03. All, if none.")] = None,
     out: Annotated[Path | None, typer.Option(help="Where the executed notebooks go.")] = None,
     in_place: Annotated[bool, typer.Option("--in-place", help="Also renew notebooks/*.ipynb.")] = False,
 ):

@@ -21,28 +21,27 @@ def run_course(out=None, in_place: bool = False, only: tuple[str, ...] = ()) -> 
     """Runs every notebooks/*.py and writes it to ``out`` as .ipynb and .html.
 
     ``in_place`` starts from nothing, runs the solutions too, and renews notebooks/**/*.ipynb and results/figures/.
-    ``only``: the numbers of some notebooks, ("02", "03"). ``out`` is results/<budget> where it is not given. Raises
+    ``only``: some notebooks, ("02", "solutions/03"). ``out`` is results/<budget> where it is not given. Raises
     `HgposeError` naming the notebook and the error.
     """
     budget = read_budget()
     out = Path(out) if out else budget.out
-    scripts = sorted((ROOT / "notebooks").glob("[0-9]*.py"))
-    if in_place:
-        scripts += sorted((ROOT / "notebooks/solutions").glob("*.py"))
-    scripts = [script for script in scripts if not only or script.stem.startswith(only)]
+    folder = ROOT / "notebooks"
+    scripts = sorted(folder.glob("[0-9]*.py")) + sorted(folder.glob("solutions/*.py") if in_place else [])
+    scripts = [script for script in scripts if not only or str(script.relative_to(folder)).startswith(only)]
     print(f"{len(scripts)} notebooks at the {budget.name} budget; first the people to train on")
     make_dataset(budget.data, budget.people)
     if in_place and not only:
         shutil.rmtree(budget.out, ignore_errors=True)
     for script in scripts:
         notebook = run_notebook(script)
-        target = out / script.relative_to(ROOT / "notebooks")
+        target = out / script.relative_to(folder)
         with replacing(target.with_suffix(".html")) as file:
             file.write_text(HTMLExporter().from_notebook_node(notebook)[0])
         for path in [target, script] if in_place else [target]:
             with replacing(path.with_suffix(".ipynb")) as file:
                 nbformat.write(notebook, file)
-    if in_place:
+    if in_place and not only:
         for picture in budget.out.glob("*.png"):
             with replacing(ROOT / "results/figures" / picture.name) as file:
                 shutil.copyfile(picture, file)
@@ -73,7 +72,7 @@ def run_notebook(script: Path) -> nbformat.NotebookNode:
 def clean(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
     """Leaves the static picture of each widget, one kernel name, and ids that do not change."""
     notebook.metadata = {
-        "jupytext": {"formats": "ipynb,py:percent"},
+        "jupytext": {"formats": "ipynb,py:percent", "notebook_metadata_filter": "-all", "cell_metadata_filter": "-all"},
         "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
         "language_info": {"name": "python"},
     }

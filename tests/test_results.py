@@ -41,11 +41,11 @@ def test_a_new_run_shows_up_and_a_damaged_one_is_named(tmp_path):
     config["recipe"] |= {"stacks": 2, "seed": 1}
     (folder / "config.json").write_text(json.dumps(config | {"dataset": config["dataset"] | {"name": "mpii"}}))
     (folder / "history.csv").write_text((source / "history.csv").read_text())
-    shutil.copytree(folder, tmp_path / "mpii/hg-s2/seed2")
-    assert len(last_epochs(read_runs(tmp_path))) == 2
-    shutil.rmtree(tmp_path / "mpii/hg-s2/seed2")
-    last = last_epochs(read_runs(tmp_path)).iloc[0]
-    assert (last.dataset, last.stacks, last.seed, last.epoch) == ("mpii", 2, 1, 3)
+    other = shutil.copytree(folder, tmp_path / "mpii/hg-s2/seed2")  # a shorter run beside it
+    (other / "config.json").write_text((folder / "config.json").read_text().replace('"seed": 1', '"seed": 2'))
+    (other / "history.csv").write_text("\n".join((folder / "history.csv").read_text().splitlines()[:3]) + "\n")
+    last = last_epochs(read_runs(tmp_path))
+    assert last[["dataset", "stacks", "seed", "epoch"]].values.tolist() == [["mpii", 2, 1, 3], ["mpii", 2, 2, 2]]
     (folder / "config.json").write_text("{")
     with pytest.raises(HgposeError, match="seed1"):
         read_runs(tmp_path)
