@@ -35,7 +35,7 @@ report: .venv/installed  ## Make the README's tables anew from results/
 	@$(BIN)/hgpose report
 
 lab: .venv/installed  ## Open JupyterLab on the notebooks
-	$(BIN)/jupyter lab --notebook-dir=. notebooks
+	$(BIN)/jupyter lab --notebook-dir=. notebooks $(shell test "$$(id -u)" = 0 && echo --allow-root)
 
 report-runs: .venv/installed  ## Train the report's nine networks on DATA=folder (a GPU is needed)
 	$(BIN)/hgpose report-runs --data $(or $(DATA),data/mpii)

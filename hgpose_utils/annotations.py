@@ -14,7 +14,10 @@ Every reader gives the same columns, one row a person:
 
 import gzip
 import json
+import zipfile
 import zlib
+from functools import lru_cache
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -34,34 +37,72 @@ def read_people(path) -> pd.DataFrame:
     """The people of a dataset, one row each (columns above).
 
     ``path`` is MPII's folder or its ``.mat``, a folder made by ``hgpose synth``, PyTorch-Pose's ``.json`` or
-    ``.json.gz``, or the folder of LSP or LSP Extended. Raises `HgposeError` where no annotations are found or
-    they cannot be read.
+    ``.json.gz`` (with MPII's ``.mat`` beside it, people get their head sizes from there), or the folder or the ``.zip``
+    of LSP or LSP Extended. People whose centre or scale cannot be are left out; ``attrs["left_out"]`` counts them.
+    Raises `HgposeError` where no annotations are found or they cannot be read.
     """
-    file = _annotation_file(Path(path))
+    file, folder = _annotation_file(Path(path))
     try:
         if file.name.endswith((".json", ".json.gz")):
-            rows = list(_read_json(file))
+            mats = sorted(folder.glob("*.mat"))
+            rows = list(_read_json(file, _head_sizes(_load_mat(mats[0].read_bytes())["RELEASE"]) if mats else {}))
         else:
-            mat = scipy.io.loadmat(file, struct_as_record=False, squeeze_me=True)
+            mat = _load_mat(stored_bytes(file))
             lsp = "joints" in mat
-            rows = list(_read_lsp(mat["joints"], file.parent) if lsp else _read_mpii(mat["RELEASE"], file.parent))
+            rows = list(_read_lsp(mat["joints"], folder) if lsp else _read_mpii(mat["RELEASE"], folder))
     except DAMAGED as e:
         raise HgposeError(f"cannot read the annotations in {file}: {e or type(e).__name__}; get the file again") from e
-    people = pd.DataFrame(rows, columns=COLUMNS)
+    everybody = pd.DataFrame(rows, columns=COLUMNS)
+    people = everybody[[_can_be(*row) for row in zip(everybody.center, everybody.scale, strict=True)]]
+    people = people.reset_index(drop=True)
     if people.empty:
         raise HgposeError(f"no annotated person in {file}: is it the right file?")
-    return _split_by_image(people) if set(people.split) == {"train"} else people
+    people = _split_by_image(people) if set(people.split) == {"train"} else people
+    people.attrs["left_out"] = len(everybody) - len(people)
+    return people
 
 
-def _annotation_file(path: Path) -> Path:
+def stored_bytes(path) -> bytes:
+    """The content of a file, be it inside a zip file (``lsp.zip/joints.mat``). OSError or KeyError if there is none."""
+    archive, name = _in_archive(Path(path))
+    return _open_zip(archive).read(name) if archive else Path(path).read_bytes()
+
+
+def _in_archive(path: Path) -> tuple[Path | None, str]:
+    """The zip file that a path leads into, and the rest of the path; None and the whole path if there is none."""
+    archive = next((p for p in path.parents if p.suffix == ".zip" and p.is_file()), None)
+    return archive, (path.relative_to(archive) if archive else path).as_posix()
+
+
+@lru_cache(2)
+def _open_zip(path: Path) -> zipfile.ZipFile:
+    return zipfile.ZipFile(path)
+
+
+def _load_mat(content: bytes) -> dict:
+    return scipy.io.loadmat(BytesIO(content), struct_as_record=False, squeeze_me=True)
+
+
+def _can_be(center, scale) -> bool:
+    return bool(np.isfinite(center).all() and (np.abs(center) < 1e5).all() and 0.01 < scale < 100)
+
+
+def _annotation_file(path: Path) -> tuple[Path, Path]:
+    """The annotation file that a path means, and the folder that the images' paths start from."""
+    if path.suffix == ".zip" and path.is_file():
+        names = [name for name in _open_zip(path).namelist() if Path(name).name == "joints.mat"]
+        if not names:
+            raise HgposeError(f"no joints.mat in {path}: is it the zip file of LSP?")
+        return path / names[0], (path / names[0]).parent
     if path.is_file():
-        return path
+        return path, path.parent
     if not path.exists():
         raise HgposeError(f"no dataset at {path}: give a folder or an annotation file (data/README.md says how)")
-    found = [f for pattern in ("*.mat", "*/*.mat", "*.json", "*.json.gz") for f in sorted(path.glob(pattern))]
+    patterns = ("*.json", "*.json.gz", "*.mat", "*/*.mat")
+    found = [f for pattern in patterns for f in sorted(path.glob(pattern)) if f.name != "synthetic.json"]
     if not found:
         raise HgposeError(f"no annotations (.mat, .json or .json.gz) in {path}: see data/README.md")
-    return found[0]
+    return found[0], found[0].parent
 
 
 def _person(image, center, scale, head_size, split, joints, visible):
@@ -84,9 +125,22 @@ def _read_mpii(release, folder: Path):
             for point in np.atleast_1d(points):
                 joints[int(point.id)] = float(point.x) - 1, float(point.y) - 1  # MATLAB counts pixels from 1
                 visible[int(point.id)] = _is_visible(getattr(point, "is_visible", []))
-            head = 0.6 * np.hypot(float(rect.x2) - float(rect.x1), float(rect.y2) - float(rect.y1))
             center = float(position.x) - 1, float(position.y) - 1
-            yield _person(image, center, scale, head, "train" if is_train else "val", joints, visible)
+            yield _person(image, center, scale, _head_size(rect), "train" if is_train else "val", joints, visible)
+
+
+def _head_size(rect) -> float:
+    """0.6 × the diagonal of the head box; NaN where there is none."""
+    corners = [getattr(rect, name, np.nan) for name in ("x1", "y1", "x2", "y2")]
+    x1, y1, x2, y2 = (float(v) if np.size(v) == 1 else np.nan for v in corners)
+    return 0.6 * np.hypot(x2 - x1, y2 - y1)
+
+
+def _head_sizes(release) -> dict[tuple[int, int], float]:
+    """The head size of every person in MPII's .mat, by the numbers of image and person, counted from 1."""
+    images = enumerate(np.atleast_1d(release.annolist), start=1)
+    rects = ((i, enumerate(np.atleast_1d(getattr(image, "annorect", [])), start=1)) for i, image in images)
+    return {(i, k): _head_size(rect) for i, people in rects for k, rect in people}
 
 
 def _is_visible(flag) -> bool:
@@ -94,7 +148,7 @@ def _is_visible(flag) -> bool:
     return np.size(flag) == 0 or bool(int(flag))
 
 
-def _read_json(file: Path):
+def _read_json(file: Path, head_sizes: dict):
     """PyTorch-Pose's list of people: joint_self [16, 3], objpos, scale_provided, isValidation; no head box."""
     with (gzip.open if file.suffix == ".gz" else open)(file, "rt") as f:
         annotations = json.load(f)
@@ -104,7 +158,8 @@ def _read_json(file: Path):
         center = np.array(a["objpos"], float) - 1
         split = "val" if a["isValidation"] else "train"
         image = file.parent / "images" / a["img_paths"]
-        yield _person(image, center, a["scale_provided"], np.nan, split, joints, points[:, 2] > 0)
+        head = head_sizes.get((a.get("annolist_index"), a.get("people_index")), np.nan)
+        yield _person(image, center, a["scale_provided"], head, split, joints, points[:, 2] > 0)
 
 
 def _read_lsp(points, folder: Path):
@@ -133,8 +188,11 @@ def _read_lsp(points, folder: Path):
 
 
 def _split_by_image(people: pd.DataFrame) -> pd.DataFrame:
-    """A validation split where the file has none: whole images in a fixed random order, 11.7 % of the people."""
-    wanted = round(MPII_VALIDATION * len(people))
+    """A validation split where the file has none: whole images in a fixed random order, 11.7 % of the people.
+
+    Of MPII's, 2,958 people, as in the usual split (whose images only PyTorch-Pose's file names).
+    """
+    wanted = min(round(MPII_VALIDATION * len(people)), 2958)
     groups = people.groupby("image", sort=True).indices
     split = people.split.to_numpy(object).copy()
     for image in np.random.default_rng(0).permutation(list(groups)):
@@ -142,3 +200,36 @@ def _split_by_image(people: pd.DataFrame) -> pd.DataFrame:
             split[groups[image]] = "val"
             wanted -= len(groups[image])
     return people.assign(split=split)
+
+
+def check_people(path) -> list[str]:
+    """What a dataset holds, and what to do next, one line each: for ``hgpose data check``."""
+    people = read_people(path)
+    joints, visible = np.stack(people.joints), np.stack(people.visible)
+    annotated = ~np.isnan(joints).any(-1)
+    images = people.image.unique()
+    missing = [Path(image).name for image in images if not _is_there(image)]
+    heights = 200 * people.scale.to_numpy()[:, None]
+    reach = np.linalg.norm(joints - np.stack(people.center)[:, None], axis=-1) / heights
+    far = np.nan_to_num(reach).max(axis=1) > 3
+    train, hidden = (people.split == "train").sum(), annotated & ~visible
+    lines = [
+        f"people        {len(people):,}: {train:,} to train on, {len(people) - train:,} to validate",
+        f"images        {len(images):,}, of which {len(missing):,} are missing",
+        f"joints        {annotated.mean():.1%} annotated, {hidden.sum() / annotated.sum():.1%} of these hidden",
+        f"head sizes    {people.head_size.notna().mean():.0%} known (PCKh needs them)",
+        f"odd           {people.attrs['left_out']:,} people left out (no sensible centre or scale), "
+        f"{far.sum():,} with a joint further than three body heights away",
+    ]
+    if missing:
+        lines.append(
+            f"next          put the photos in place, {Path(missing[0]).name} for one; or train without those people"
+        )
+    else:
+        lines.append(f"next          hgpose crop {path}")
+    return lines
+
+
+def _is_there(image: str) -> bool:
+    archive, name = _in_archive(Path(image))
+    return name in _open_zip(archive).NameToInfo if archive else Path(image).is_file()

@@ -35,6 +35,23 @@ def synth(
     print(f"{people} pictures of people are in {out}")
 
 
+data_app = typer.Typer(help="Looks at a dataset.", rich_markup_mode=None)
+app.add_typer(data_app, name="data")
+
+
+@data_app.command("check")
+def check(dataset: Path):
+    """Says what DATASET holds, what is missing or odd, and what to do next."""
+    from hgpose_utils.annotations import check_people
+
+    print(*check_people(dataset), sep="\n")
+
+
+@data_app.callback()
+def _data():
+    pass
+
+
 @app.command()
 def crop(dataset: Path, size: Size = 256):
     """Makes the crops of DATASET, once; training makes them too if they are not there."""

@@ -15,7 +15,9 @@ import shutil
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
@@ -25,10 +27,12 @@ from torchvision.io import ImageReadMode, decode_image
 from torchvision.transforms.v2 import functional as transforms
 from tqdm import tqdm
 
-from hgpose_utils.annotations import read_people
+from hgpose_utils.annotations import read_people, stored_bytes
 from hgpose_utils.files import HgposeError, replacing
 
 MARGIN = 1.5
+LARGEST = 80_000_000  # pixels of a photo: more is a mistake, or an attack on the memory
+UNREADABLE = (RuntimeError, OSError, LookupError, ValueError, SyntaxError, BadZipFile, Image.DecompressionBombError)
 VERSION = 1  # goes up when the pixels that this file makes change: older caches are then made anew
 
 
@@ -105,19 +109,34 @@ def crop_to_photo(points, boxes, side: int) -> np.ndarray:
 def read_photo(image, upright: bool = False) -> torch.Tensor:
     """A path, a PIL image, an array [H, W, 3] or a tensor [3, H, W] -> uint8 [3, H, W]; else `HgposeError`.
 
-    ``upright`` turns it as its camera noted (EXIF); annotations refer to the pixels as they are stored.
+    A path may lead into a zip file (``lsp.zip/images/im0001.jpg``). Grey, CMYK, transparent and 16-bit pictures become
+    RGB, of a moving one the first frame is taken. ``upright`` turns a photo as its camera noted (EXIF); annotations
+    refer to the pixels as they are stored.
     """
     if isinstance(image, str | Path):
         try:
-            return decode_image(str(image), ImageReadMode.RGB, apply_exif_orientation=upright)
-        except RuntimeError as e:
-            raise HgposeError(f"cannot read the photo {image}: give a JPEG or PNG file that exists") from e
+            return _decode(stored_bytes(image), upright)
+        except UNREADABLE as e:
+            reason = str(e).splitlines()[0] if str(e) else type(e).__name__
+            raise HgposeError(f"cannot read the photo {image}: {reason}; give another file or leave it out") from e
     if isinstance(image, Image.Image):
         return transforms.pil_to_tensor((ImageOps.exif_transpose(image) if upright else image).convert("RGB"))
     photo = torch.from_numpy(image).movedim(-1, 0) if isinstance(image, np.ndarray) else image
     if photo.dtype != torch.uint8 or photo.ndim != 3 or photo.shape[0] != 3:
         raise HgposeError(f"a photo must be uint8 with three channels, not {photo.dtype} {list(photo.shape)}")
     return photo
+
+
+def _decode(content: bytes, upright: bool) -> torch.Tensor:
+    picture = Image.open(BytesIO(content))  # reads the header only
+    if picture.width * picture.height > LARGEST:
+        raise ValueError(f"{picture.width} × {picture.height} px are too many (at most {LARGEST // 10**6} million)")
+    if picture.format in ("JPEG", "PNG") and picture.mode in ("RGB", "L"):  # several times as fast as Pillow
+        data = torch.frombuffer(bytearray(content), dtype=torch.uint8)
+        return decode_image(data, ImageReadMode.RGB, apply_exif_orientation=upright)
+    if picture.mode.startswith("I"):  # 16 bits a pixel: Pillow would cut off what is above 255
+        picture = Image.fromarray((np.asarray(picture).astype(float) / 257).round().astype(np.uint8))
+    return read_photo(picture, upright)
 
 
 def cut(photo: torch.Tensor, box, side: int) -> torch.Tensor:
@@ -171,7 +190,10 @@ def _read_notes(notes: Path, people) -> set[int] | None:
 
 
 def _bytes(photo: str) -> int | None:
-    return os.path.getsize(photo) if os.path.exists(photo) else None
+    try:
+        return len(stored_bytes(photo))
+    except (OSError, KeyError):
+        return None
 
 
 def _key(people: pd.DataFrame) -> str:

@@ -28,7 +28,7 @@ budget = read_budget()
 budget.out.mkdir(parents=True, exist_ok=True)
 torch.manual_seed(0)
 use_style()
-print(f"Python {platform.python_version()}, torch {torch.__version__}, budget {budget.name}")
+print(f"Python {platform.python_version()}, torch {torch.__version__}, budget {budget.name}, seed 0")
 
 # %% [markdown]
 # ## The people

@@ -1,11 +1,16 @@
 import gzip
 import json
+import zipfile
 
 import numpy as np
 import pytest
 import scipy.io
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
 
-from hgpose_utils.annotations import COLUMNS, read_people
+from hgpose_utils.annotations import COLUMNS, check_people, read_people
+from hgpose_utils.crops import crop_box, make_crops, read_photo
 from hgpose_utils.files import HgposeError
 from hgpose_utils.skeleton import FLIP, INDEX, JOINTS, LSP_TO_MPII
 
@@ -114,6 +119,66 @@ def test_a_mat_of_another_kind_is_named(tmp_path):
         scipy.io.savemat(tmp_path / "a.mat", content)
         with pytest.raises(HgposeError, match=r"a\.mat"):
             read_people(tmp_path)
+
+
+def test_head_sizes_come_from_mpiis_mat_beside_the_json(tmp_path):
+    images = [{"image": {"name": "x.jpg"}, "annorect": [rect(), rect(x2=7.0, y2=9.0)]}]
+    write_mpii(tmp_path / "mpii.mat", images, [1])
+    row = {"joint_self": [[5.0, 7.0, 1.0]] * 16, "objpos": [3.0, 4.0], "scale_provided": 1.5, "img_paths": "x.jpg"}
+    row |= {"isValidation": 0.0, "annolist_index": 1.0}
+    rows = [row | {"people_index": 2.0, "isValidation": 1.0}, row | {"people_index": 1.0}, row | {"people_index": 3.0}]
+    (tmp_path / "mpii.json").write_text(json.dumps(rows))
+    people = read_people(tmp_path)
+    assert people.head_size.tolist()[:2] == pytest.approx([6, 3]) and np.isnan(people.head_size[2])
+    assert people.split.tolist() == ["val", "train", "train"]
+
+
+def test_lsp_is_read_from_its_zip_file(tmp_path):
+    points = np.full((14, 3, 10), 50.0)
+    points[:, 0] += np.arange(14)[:, None]
+    points[:, 2] = 1
+    scipy.io.savemat(tmp_path / "joints.mat", {"joints": points})
+    picture = np.random.default_rng(0).integers(0, 255, (100, 100, 3), np.uint8)
+    Image.fromarray(picture).save(tmp_path / "photo.png")
+    with zipfile.ZipFile(tmp_path / "lsp.zip", "w") as archive:
+        archive.write(tmp_path / "joints.mat", "lsp/joints.mat")
+        archive.write(tmp_path / "photo.png", "lsp/images/im00002.jpg")
+        archive.writestr("../outside.txt", "never written anywhere")
+    people = read_people(tmp_path / "lsp.zip")
+    assert len(people) == 10 and np.array_equal(read_photo(people.image[1]).movedim(0, -1), picture)
+    report = "\n".join(check_people(tmp_path / "lsp.zip"))
+    assert "10, of which 9 are missing" in report and "im00001.jpg" in report
+    with pytest.warns(UserWarning, match=r"im00001\.jpg"):
+        assert len(make_crops(tmp_path / "lsp.zip", 64, progress=False)) == 1
+    assert {f.name for f in tmp_path.parent.glob("outside*")} == set()
+
+
+@pytest.mark.parametrize(
+    "change", [{"scale": np.nan}, {"scale": -1.0}, {"scale": 1e9}, {"objpos": {"x": np.inf, "y": 1.0}}]
+)
+def test_people_that_cannot_be_are_left_out_and_counted(tmp_path, change):
+    write_mpii(tmp_path / "a.mat", [{"image": {"name": "x.jpg"}, "annorect": [rect(), rect(**change)]}], [1])
+    people = read_people(tmp_path)
+    assert len(people) == 1 and people.attrs["left_out"] == 1
+    assert any("1 people left out" in line for line in check_people(tmp_path))
+
+
+number = st.floats(-3000, 3000) | st.sampled_from([0.0, np.nan, np.inf, 1e30, -1e30])
+
+
+@given(
+    st.lists(st.tuples(number, number, st.sampled_from([0.0, 1.0])), min_size=16, max_size=16), number, number, number
+)
+@settings(max_examples=1000, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_whatever_the_numbers_a_person_is_read_or_left_out(tmp_path, joints, x, y, scale):
+    row = {"joint_self": joints, "objpos": [x, y], "scale_provided": scale, "img_paths": "x.jpg", "isValidation": 0.0}
+    good = row | {"joint_self": [[1.0, 2.0, 1.0]] * 16, "objpos": [5.0, 5.0], "scale_provided": 1.0}
+    (tmp_path / "a.json").write_text(json.dumps([good, row]))
+    people = read_people(tmp_path / "a.json")
+    assert len(people) + people.attrs["left_out"] == 2
+    boxes = crop_box(np.stack(people.center), people.scale.to_numpy())
+    assert (boxes[:, 2] > 0).all() and (np.abs(boxes) < 1e6).all()
+    assert not (np.stack(people.visible) & np.isnan(np.stack(people.joints)).any(-1)).any()
 
 
 def test_a_folder_without_annotations_is_named(tmp_path):

@@ -1,4 +1,6 @@
 import json
+import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -104,6 +106,45 @@ def test_a_phone_photo_is_turned_upright(tmp_path):
     assert read_photo(tmp_path / "phone.jpg").shape == (3, 20, 40)
     assert read_photo(tmp_path / "phone.jpg", upright=True).shape == (3, 40, 20)
     assert read_photo(Image.open(tmp_path / "phone.jpg"), upright=True).shape == (3, 40, 20)
+
+
+@pytest.mark.parametrize("mode", ["L", "RGBA", "P", "CMYK", "1", "LA", "I;16"])
+@pytest.mark.parametrize("kind", ["jpg", "png", "gif", "webp", "tiff", "bmp"])
+def test_every_kind_of_picture_becomes_rgb(tmp_path, mode, kind):
+    if mode == "I;16" and kind not in ("png", "tiff"):
+        pytest.skip(f"no {kind} holds 16 bits")
+    grey = np.tile(np.linspace(0, 255, 48).astype(np.uint8), (32, 1))
+    picture = Image.fromarray(grey.astype(np.uint16) * 257) if mode == "I;16" else Image.fromarray(grey).convert(mode)
+    try:
+        picture.save(tmp_path / f"x.{kind}")
+    except (OSError, ValueError):
+        pytest.skip(f"no {kind} holds {mode}")
+    photo = read_photo(tmp_path / f"x.{kind}")
+    assert photo.shape == (3, 32, 48) and photo.dtype == torch.uint8
+    if mode not in ("1", "CMYK"):
+        assert np.abs(photo.float().mean(0).numpy() - grey).mean() < 8
+
+
+def test_a_picture_too_large_for_the_memory_is_refused_by_its_header(tmp_path):
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
+    bomb = (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(1000))) + chunk(b"IEND", b"")
+    )
+    (tmp_path / "bomb.png").write_bytes(bomb)
+    with pytest.raises(HgposeError, match=r"bomb\.png.*pixels"):
+        read_photo(tmp_path / "bomb.png")
+
+
+@pytest.mark.parametrize("kept", [0, 2, 100, 700])
+def test_a_cut_off_picture_is_named_or_read(tmp_path, kept):
+    noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)
+    Image.fromarray(noise).save(tmp_path / "x.jpg")
+    (tmp_path / "x.jpg").write_bytes((tmp_path / "x.jpg").read_bytes()[:kept])
+    with pytest.raises(HgposeError, match=r"x\.jpg"):
+        read_photo(tmp_path / "x.jpg")
 
 
 def test_what_is_no_photo_is_named(tmp_path):
