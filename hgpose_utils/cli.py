@@ -47,9 +47,17 @@ def check(dataset: Path):
     print(*check_people(dataset), sep="\n")
 
 
-@data_app.callback()
-def _data():
-    pass
+@data_app.command("stats")
+def stats(
+    dataset: Path,
+    out: Annotated[Path, typer.Option(help="The table to write, a .csv file.")],
+):
+    """Writes what the people of DATASET are like, one row per joint: hidden shares, spread, limb lengths."""
+    from hgpose_utils.annotations import joint_statistics, read_people
+    from hgpose_utils.files import replacing
+
+    with replacing(out) as file:
+        joint_statistics(read_people(dataset)).to_csv(file, float_format="%.4f")
 
 
 @app.command()

@@ -149,6 +149,42 @@ plt.show()
 # person's height; bright is frequent. It shows what a network could guess without looking at the
 # picture: the head is above, the feet are below.
 #
+# ## Drawn people beside real ones
+#
+# How close are the drawn people to MPII's? Its annotations of 25,204 people, without the photos, were measured once (`hgpose data stats`); the table is in `results/statistics/`.
+# Limbs are medians, in units of the person's height.
+
+# %%
+from hgpose_utils.annotations import joint_statistics
+from hgpose_utils.budget import ROOT
+
+mpii = pd.read_csv(ROOT / "results/statistics/mpii.csv", index_col="joint")
+drawn = joint_statistics(people)
+figure, axes = plt.subplots(1, 3, figsize=(12, 4.2), sharey=True)
+titles = {
+    "hidden": "hidden, share of the annotated",
+    "y": "vertical spread, in heights",
+    "limb": "limb length, in heights",
+}
+for axis, (column, title) in zip(axes, titles.items(), strict=True):
+    axis.barh(np.arange(16) + 0.2, mpii[column], 0.4, color="#555555", label="MPII")
+    axis.barh(np.arange(16) - 0.2, drawn[column], 0.4, color="#56b4e9", label="drawn")
+    axis.set(title=title, yticks=range(16), yticklabels=JOINTS)
+axes[0].legend()
+plt.show()
+
+# %% [markdown]
+# **Figure:** for each joint, MPII (grey) and the drawn people (blue): the share that is hidden, how far the joint's height varies around the person's centre, and the median length of the limb that begins at the joint
+# (none begins at the top of the head). Arms, legs and trunk
+# agree within 7 %; drawn hips, shoulders and heads are 12 to 21 % too small. Visibility differs most: MPII's annotators call the pelvis and the thorax hidden in 44 and 43 % of the people, our program in 12 and 25 %,
+# and drawn ankles are hidden less than half as often as real ones. Real people's legs vary more in height, too: they crouch and climb more.
+
+# %%
+# NBVAL_CHECK_OUTPUT
+print(f"MPII: {mpii.hidden.mul(mpii.annotated).sum() / mpii.annotated.sum():.0%} of the annotated joints are hidden")
+print(f"most: {', '.join(mpii.hidden.nlargest(4).index)}; never: {', '.join(mpii.index[mpii.hidden == 0])}")
+
+# %% [markdown]
 # ## From photo to crop
 #
 # Each person is cut out once, as a square around `center` (a little below it, as everybody does with MPII, so that the feet fit in) with a side

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from hgpose_utils.annotations import COLUMNS, check_people, read_people
+from hgpose_utils.annotations import COLUMNS, check_people, joint_statistics, read_people
 from hgpose_utils.crops import crop_box, make_crops, read_photo
 from hgpose_utils.files import HgposeError
 from hgpose_utils.skeleton import FLIP, INDEX, JOINTS, LSP_TO_MPII
@@ -179,6 +179,15 @@ def test_whatever_the_numbers_a_person_is_read_or_left_out(tmp_path, joints, x, 
     boxes = crop_box(np.stack(people.center), people.scale.to_numpy())
     assert (boxes[:, 2] > 0).all() and (np.abs(boxes) < 1e6).all()
     assert not (np.stack(people.visible) & np.isnan(np.stack(people.joints)).any(-1)).any()
+
+
+def test_statistics_by_hand(tmp_path):
+    points = [{"x": 1.0, "y": 1.0, "id": 0, "is_visible": 0}, {"x": 1.0, "y": 101.0, "id": 1, "is_visible": 1}]
+    images = [{"image": {"name": "x.jpg"}, "annorect": rect(annopoints={"point": points}, scale=1.0)}] * 2
+    write_mpii(tmp_path / "a.mat", images, [1, 0])
+    table = joint_statistics(read_people(tmp_path))
+    assert table.loc["r_ankle", ["annotated", "hidden", "x", "limb"]].tolist() == [1, 1, 0, 0.5]
+    assert table.loc["r_knee", "hidden"] == 0 and table.loc["l_knee", "annotated"] == 0
 
 
 def test_a_folder_without_annotations_is_named(tmp_path):
