@@ -14,11 +14,11 @@ Every reader gives the same columns, one row a person:
 
 import gzip
 import json
-import zipfile
 import zlib
 from functools import lru_cache
 from io import BytesIO
 from pathlib import Path
+from zipfile import BadZipFile, ZipFile
 
 import numpy as np
 import pandas as pd
@@ -29,7 +29,7 @@ from hgpose_utils.files import HgposeError
 from hgpose_utils.skeleton import JOINTS, LIMBS, LSP_TO_MPII
 
 COLUMNS = ["image", "center", "scale", "head_size", "split", "joints", "visible"]
-DAMAGED = (ValueError, LookupError, AttributeError, TypeError, OSError, EOFError, zlib.error, MatReadError)
+DAMAGED = (ValueError, LookupError, AttributeError, TypeError, OSError, EOFError, zlib.error, BadZipFile, MatReadError)
 MPII_VALIDATION = 2958 / 25204  # the usual validation split's share of the people (Tompson et al.)
 
 
@@ -41,8 +41,9 @@ def read_people(path) -> pd.DataFrame:
     of LSP or LSP Extended. People whose centre or scale cannot be are left out; ``attrs["left_out"]`` counts them.
     Raises `HgposeError` where no annotations are found or they cannot be read.
     """
-    file, folder = _annotation_file(Path(path))
+    file = Path(path)
     try:
+        file, folder = _annotation_file(file)
         if file.name.endswith((".json", ".json.gz")):
             mats = sorted(folder.glob("*.mat"))
             rows = list(_read_json(file, _head_sizes(_load_mat(mats[0].read_bytes())["RELEASE"]) if mats else {}))
@@ -75,8 +76,8 @@ def _in_archive(path: Path) -> tuple[Path | None, str]:
 
 
 @lru_cache(2)
-def _open_zip(path: Path) -> zipfile.ZipFile:
-    return zipfile.ZipFile(path)
+def _open_zip(path: Path) -> ZipFile:
+    return ZipFile(path)
 
 
 def _load_mat(content: bytes) -> dict:

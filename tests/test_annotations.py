@@ -104,14 +104,14 @@ def test_a_file_without_a_split_is_split_by_image(tmp_path):
 DAMAGED_FILES = [b"", b"nonsense", b"MATLAB 5.0 MAT-file" + b"\0" * 200, b"[{}]", b"{}", b"[\xff]", b"\x1f\x8b\x08"]
 
 
-@pytest.mark.parametrize("name", ["a.mat", "a.json", "a.json.gz"])
+@pytest.mark.parametrize("name", ["a.mat", "a.json", "a.json.gz", "a.zip"])
 @pytest.mark.parametrize(
     "content", [b"", b"nonsense", b"MATLAB 5.0 MAT-file" + b"\0" * 200, b"[{}]", b"{}", b"[\xff]", b"\x1f\x8b\x08"]
 )
 def test_a_damaged_file_is_named(tmp_path, name, content):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(HgposeError, match=name):
-        read_people(tmp_path)
+        read_people(tmp_path / name)
 
 
 def test_a_mat_of_another_kind_is_named(tmp_path):
