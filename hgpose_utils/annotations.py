@@ -248,7 +248,7 @@ def joint_statistics(people: pd.DataFrame) -> pd.DataFrame:
     x, y = np.moveaxis((joints - np.stack(people.center)[:, None]) / heights[..., None], -1, 0)
     limb = np.full(len(JOINTS), np.nan)
     for start, end, _ in LIMBS:
-        limb[start] = np.nanmedian(np.linalg.norm(joints[:, start] - joints[:, end], axis=-1) / heights[:, 0])
+        limb[start] = pd.Series(np.linalg.norm(joints[:, start] - joints[:, end], axis=-1) / heights[:, 0]).median()
     columns = {"annotated": annotated.mean(0), "hidden": (annotated & ~visible).sum(0) / annotated.sum(0)}
-    columns |= {"x": np.nanstd(x, axis=0), "y": np.nanstd(y, axis=0), "limb": limb}
-    return pd.DataFrame(columns, index=pd.Index(JOINTS, name="joint"))
+    columns |= {"x": pd.DataFrame(x).std(ddof=0), "y": pd.DataFrame(y).std(ddof=0), "limb": limb}
+    return pd.DataFrame(columns).set_index(pd.Index(JOINTS, name="joint"))
