@@ -182,6 +182,10 @@ plt.show()
 # %%
 # NBVAL_CHECK_OUTPUT
 print(f"MPII: {mpii.hidden.mul(mpii.annotated).sum() / mpii.annotated.sum():.0%} of the annotated joints are hidden")
+if budget.name == "course":  # what is said above of the drawn people
+    ratio = (drawn.limb / mpii.limb).dropna()
+    small = ["r_hip", "l_hip", "r_shoulder", "l_shoulder", "upper_neck"]
+    assert ratio[small].between(0.78, 0.89).all() and ratio.drop(small).between(0.93, 1.07).all()
 print(f"most: {', '.join(mpii.hidden.nlargest(4).index)}; never: {', '.join(mpii.index[mpii.hidden == 0])}")
 
 # %% [markdown]

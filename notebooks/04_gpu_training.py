@@ -103,7 +103,7 @@ show_source(validate)
 # ## Training
 #
 # At the `course` budget: HG with 2 stacks, over 1,100 drawn people at 128 × 128 px, 8 epochs, **about 6 minutes** on two cores. Expect the loss to end below half of the first epoch's, and
-# the PCK **between 0.3 and 0.6**. If you stop the cell and run it again, it goes on after the last complete epoch.
+# the PCK **between 0.3 and 0.7**. If you stop the cell and run it again, it goes on after the last complete epoch.
 
 # %%
 from hgpose_utils.crops import make_crops
@@ -153,7 +153,8 @@ history = train(recipe, crops, folder, name, fabric, progress=False)
 last = history.iloc[-1]
 if budget.name != "fast":
     assert last.loss < 0.5 * history.loss[0], "the loss did not fall"
-    assert budget.least_pck <= last.pck, f"PCK {last.pck:.3f}: something is wrong"
+    least, most = budget.pck_range
+    assert least <= last.pck <= most, f"PCK {last.pck:.3f}: something is wrong"
 print(f"loss {history.loss[0]:.4f} to {last.loss:.4f}, PCK {last.pck:.3f}")
 
 # %% [markdown]
@@ -243,7 +244,7 @@ assert bytes(explorer.image.value) != before, "the picture did not answer"
 # ## Does intermediate supervision matter?
 #
 # Try it: the same two-stack network at 64 × 64 px, trained once with the loss of both stacks and once with that of the last stack alone. **About 2 minutes** on two cores. Expect both last
-# stacks to be about equally good after so few epochs, and the first stack to be useless where nobody asked it for heatmaps.
+# stacks to be about equally good after so few epochs (PCK between 0.05 and 0.3), and the first stack to be useless (below 0.03) where nobody asked it for heatmaps.
 
 # %%
 from dataclasses import replace
@@ -272,6 +273,9 @@ for supervised, network in networks.items():
         loss = heatmap_loss([heatmaps], targets, weights)
         rows[supervised, f"stack {stack}"] = {"PCK": float(metric.compute()), "loss": float(loss)}
 ablation = pd.DataFrame(rows).T.rename_axis(["supervised", "judged"])
+if budget.name == "course":
+    assert ablation.PCK["the last alone", "stack 1"] < 0.03
+    assert ablation.PCK.drop(("the last alone", "stack 1")).between(0.05, 0.3).all()
 ablation.round(4)
 
 # %% [markdown]
@@ -291,7 +295,7 @@ ablation.round(4)
 # ## Summary
 #
 # - The loss compares heatmaps, for every stack; a network must first be weaned off drawing nothing.
-# - Supervising every stack helps the first stack, and costs nothing.
+# - Supervising every stack makes the first stack's maps mean something.
 # - RMSProp's learning rate is the length of a step: 0.25 cannot work.
 # - PCK is counted over all people before it is divided.
 #

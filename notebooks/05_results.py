@@ -150,8 +150,8 @@ pd.DataFrame(gaps).round(1)
 
 # %% [markdown]
 # In points of PCK: the report has HRU 21 to 34 points before HG in these epochs, and New 25 to 36. By one recipe, the leads are 0.4 to 4.9 and 1.1 to 2.3, and which of HRU and New is ahead changes between
-# epochs. All of the difference between the two tables that is due to the recipe (learning rate, schedule, data), not to the networks, is what a single recipe removes. Three epochs, one seed and 128 pixels do not decide
-# whether the rest is real.
+# epochs. A single recipe removes whatever part of the report's gap came from the recipe (learning rate, schedule, data) and not from the networks. Three epochs, one seed and 128 pixels
+# do not decide whether the rest is real.
 
 # %%
 for network, run in photos.groupby("network"):
