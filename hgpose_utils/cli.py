@@ -19,6 +19,7 @@ UsageError = typer.BadParameter.__base__  # typer exports the child alone
 
 Data = Annotated[Path, typer.Option("--data", help="A dataset's folder or annotation file (data/README.md).")]
 Runs = Annotated[Path, typer.Option("--runs", help="Where the runs' folders lie.")]
+People = Annotated[int | None, typer.Option(help="Train on this many people, evenly spread; all, if not given.")]
 Size = Annotated[int, typer.Option("--size", help="Side of the network's input in pixels.")]
 
 
@@ -79,12 +80,15 @@ def train(
     learning_rate: float = 2.5e-4,
     size: Size = 256,
     seed: int = 0,
+    channels: Annotated[int, typer.Option(help="The network's width; 532 gives HG as many weights as New.")] = 256,
+    people: People = None,
     runs: Runs = Path("results/runs"),
 ):
     """Trains one network; run again, it goes on where it stopped."""
     from hgpose_utils.train import Recipe
 
-    _train([Recipe(model, stacks, epochs, batch_size, learning_rate, size, seed)], data, runs)
+    recipe = Recipe(model, stacks, epochs, batch_size, learning_rate, size, seed, channels=channels, people=people)
+    _train([recipe], data, runs)
 
 
 @app.command("report-runs")
@@ -94,13 +98,14 @@ def report_runs(
     batch_size: int = 8,
     size: Size = 256,
     seed: int = 0,
+    people: People = None,
     runs: Runs = Path("results/runs"),
 ):
     """Trains the report's nine networks in order, smallest first, skipping what is done."""
     from hgpose_utils.models import NINE
     from hgpose_utils.train import Recipe
 
-    _train([Recipe(m, s, epochs, batch_size, size=size, seed=seed) for m, s in NINE], data, runs)
+    _train([Recipe(m, s, epochs, batch_size, size=size, seed=seed, people=people) for m, s in NINE], data, runs)
 
 
 def _train(recipes, data, runs):

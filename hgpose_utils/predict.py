@@ -20,6 +20,7 @@ from hgpose_utils.models import VARIANTS, build_model
 from hgpose_utils.plots import show_person
 from hgpose_utils.receptive_field import effective_field, gradient_map, influence
 from hgpose_utils.skeleton import JOINTS, PCKH_JOINTS
+from hgpose_utils.train import Recipe
 
 
 @dataclass
@@ -43,17 +44,18 @@ class PosePredictor:
                 weights = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
         except (OSError, SafetensorError) as e:
             raise HgposeError(f"cannot read the checkpoint {checkpoint}: {e}; give a best.safetensors") from e
-        numbers = about.get("stacks", ""), about.get("size", "")
+        numbers = [about.get(name, "256" if name == "channels" else "") for name in ("stacks", "size", "channels")]
         if about.get("model") not in VARIANTS or not all(number.isdecimal() for number in numbers):
             raise HgposeError(f"{checkpoint} does not say which network it is: give one that hgpose train wrote")
-        model = build_model(about["model"], int(about["stacks"]))
+        stacks, size, channels = map(int, numbers)
+        recipe = Recipe(about["model"], stacks, size=size, channels=channels)
+        model = build_model(recipe.model, stacks, channels=channels)
         try:
             model.load_state_dict(weights)
         except RuntimeError as e:
-            named = f"{about['model']}-s{about['stacks']}"
-            raise HgposeError(f"{checkpoint} calls itself {named} but holds another network's weights") from e
+            raise HgposeError(f"{checkpoint} calls itself {recipe.network} but holds another network's weights") from e
         model = model.to(device, memory_format=torch.channels_last).eval()
-        return cls(model, int(about["size"]), f"{about['model']}-s{about['stacks']}")
+        return cls(model, size, recipe.network)
 
     @torch.inference_mode()
     def __call__(self, image, center=None, scale=None) -> tuple[np.ndarray, np.ndarray]:

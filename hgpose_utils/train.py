@@ -50,16 +50,20 @@ class Recipe:
     size: int = 256
     seed: int = 0
     intermediate: bool = True  # whether every stack is supervised, or only the last
+    channels: int = 256  # more of them make a network wider
+    people: int | None = None  # how many of the training people are used, evenly spread; None: all
 
     def __post_init__(self):
         if self.model not in VARIANTS:
             raise HgposeError(f"unknown model {self.model!r}: choose one of {', '.join(VARIANTS)}")
-        for name in ("stacks", "epochs", "batch_size", "size"):
-            if getattr(self, name) < 1:
+        for name in ("stacks", "epochs", "batch_size", "size", "people"):
+            if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise HgposeError(f"{name} is {getattr(self, name)}: it must be 1 or more")
         if self.stacks > 16:
             raise HgposeError(f"{self.stacks} stacks: choose at most 16 (the report has 1, 2 and 8)")
         check_size(self.size)
+        if self.channels < 16 or self.channels % 2:
+            raise HgposeError(f"{self.channels} channels: choose an even number from 16 (the report has 256)")
         if self.size == 64 and self.batch_size == 1:
             raise HgposeError("one image of 64 px is too little for batch norm: raise --batch-size or --size")
         if not 0 <= self.seed < 2**63:
@@ -67,10 +71,15 @@ class Recipe:
         if not 0 < self.learning_rate < math.inf:
             raise HgposeError(f"learning_rate is {self.learning_rate}: it must be above 0 (say 2.5e-4)")
 
+    @property
+    def network(self) -> str:
+        """What the network is filed under: "hg-s1", or "hg532-s1" with 532 channels instead of 256."""
+        return f"{self.model}{self.channels if self.channels != 256 else ''}-s{self.stacks}"
+
 
 def run_folder(runs, dataset: str, recipe: Recipe) -> Path:
     """Where a run's files lie."""
-    return Path(runs) / dataset / f"{recipe.model}-s{recipe.stacks}" / f"seed{recipe.seed}"
+    return Path(runs) / dataset / recipe.network / f"seed{recipe.seed}"
 
 
 def dataset_name(data, size: int) -> str:
@@ -178,7 +187,7 @@ def train(
     """
     folder, fabric = Path(folder), fabric or make_fabric()
     torch.manual_seed(recipe.seed)
-    model = build_model(recipe.model, recipe.stacks).to(memory_format=torch.channels_last)
+    model = build_model(recipe.model, recipe.stacks, channels=recipe.channels).to(memory_format=torch.channels_last)
     parameters = count_parameters(model)
     optimizer = torch.optim.RMSprop(model.parameters(), lr=recipe.learning_rate)
     model, optimizer = fabric.setup(model, optimizer)
@@ -189,6 +198,8 @@ def train(
         return pd.DataFrame(history)
 
     training, validation = crops.split("train"), crops.split("val")
+    if recipe.people and recipe.people < len(training):
+        training = training.take(np.linspace(0, len(training) - 1, recipe.people).round().astype(int))
     write_config(folder, recipe, dataset, training, validation, parameters, fabric)
     for epoch in range(len(history) + 1, recipe.epochs + 1):
         start = time.perf_counter()
@@ -207,7 +218,7 @@ def train(
 def describe(row: dict, recipe: Recipe) -> str:
     """An epoch in one line."""
     return (
-        f"{recipe.model}-s{recipe.stacks} epoch {row['epoch']:2d}/{recipe.epochs}  loss {row['loss']:.5f}  "
+        f"{recipe.network} epoch {row['epoch']:2d}/{recipe.epochs}  loss {row['loss']:.5f}  "
         f"PCK {row['pck']:.3f}  peak {row['peak']:.2f}  {row['images_per_second']:.0f} img/s  {row['seconds']:.0f} s"
     )
 
@@ -282,7 +293,9 @@ def device_name(device: torch.device) -> str:
     """The processor or the GPU, as its maker calls it."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    return f"{torch.cpu.get_capabilities().get('cpu_name') or platform.machine()}, {os.cpu_count()} cores"
+    name = torch.cpu.get_capabilities().get("cpu_name") or platform.machine()
+    used, cores = torch.get_num_threads(), os.cpu_count()
+    return f"{name}, {cores if used >= cores else f'{used} of {cores}'} cores"
 
 
 def commit() -> str | None:
