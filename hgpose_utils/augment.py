@@ -60,9 +60,11 @@ def warp(crops: torch.Tensor, joints: torch.Tensor, jitter: Jitter, size: int):
     rotation = torch.stack([cos * mirror, -sin, sin * mirror, cos], -1).view(-1, 2, 2)
     matrix = rotation * (scale / MARGIN).view(-1, 1, 1)
 
-    grid = F.affine_grid(F.pad(matrix, (0, 1)), [len(crops), 3, size, size], align_corners=False)
-    images = F.grid_sample(crops.float() / 255, grid, align_corners=False)
-    images = (images * colour.view(-1, 3, 1, 1)).clamp_(max=1) - 0.5
+    steps = (2 * torch.arange(size, device=crops.device) + 1) / size - 1  # the pixels' centres
+    x_axis, y_axis = matrix[:, None, None].unbind(-1)
+    grid = steps[:, None] * x_axis + steps[:, None, None] * y_axis  # [B, size, size, 2]; affine_grid is 4 times slower
+    images = F.grid_sample(crops.float(), grid, align_corners=False)
+    images.mul_(colour.view(-1, 3, 1, 1) / 255).clamp_(max=1).sub_(0.5)
 
     centred = (joints.to(matrix.dtype) + 0.5) * (2 / crops.shape[-1]) - 1
     moved = centred @ torch.linalg.inv(matrix).mT

@@ -22,17 +22,19 @@ from zipfile import BadZipFile
 import numpy as np
 import pandas as pd
 import torch
+from filelock import FileLock
 from PIL import Image, ImageOps
 from torchvision.io import ImageReadMode, decode_image
 from torchvision.transforms.v2 import functional as transforms
 from tqdm import tqdm
 
 from hgpose_utils.annotations import read_people, stored_bytes
-from hgpose_utils.files import HgposeError, replacing
+from hgpose_utils.files import HgposeError, naming, replacing
 
 MARGIN = 1.5
 LARGEST = 80_000_000  # pixels of a photo: more is a mistake, or an attack on the memory
 UNREADABLE = (RuntimeError, OSError, LookupError, ValueError, SyntaxError, BadZipFile, Image.DecompressionBombError)
+BLOCK = 500  # crops between two notes of how far their making has come
 VERSION = 1  # goes up when the pixels that this file makes change: older caches are then made anew
 
 
@@ -151,7 +153,8 @@ def make_crops(dataset, size: int = 256, progress: bool = True) -> Crops:
     """The crops of a dataset (anything that `read_people` reads) for networks with inputs of ``size`` pixels.
 
     Made once and kept in the dataset's ``crops`` folder, under a name that depends on the annotations, the size and
-    the code's version. A person whose photo cannot be read is left out, with a warning that names the photo.
+    the code's version; interrupted, the next call goes on where this one stopped. A person whose photo cannot be read
+    is left out, with a warning that names the photo.
     Raises `HgposeError` where no photo can be read, the crops cannot be written, or the size does not suit a network.
     """
     check_size(size)
@@ -162,9 +165,7 @@ def make_crops(dataset, size: int = 256, progress: bool = True) -> Crops:
     boxes = crop_box(np.stack(people.center), people.scale.to_numpy())
     unreadable = _read_notes(notes, people) if pixels.exists() else None
     if unreadable is None:
-        unreadable = _write_crops(people, boxes, side, pixels, progress)
-        with replacing(notes) as temporary:
-            temporary.write_text(json.dumps({i: _bytes(people.image[i]) for i in unreadable}))
+        unreadable = _write_crops(people, boxes, side, pixels, notes, progress)
     if unreadable:
         names = ", ".join(sorted(Path(people.image[i]).name for i in unreadable)[:3])
         warnings.warn(f"{len(unreadable)} people left out, photo missing or unreadable: {names} …", stacklevel=2)
@@ -204,21 +205,58 @@ def _key(people: pd.DataFrame) -> str:
     return digest.hexdigest()[:8]
 
 
-def _write_crops(people, boxes, side, target: Path, progress) -> set[int]:
-    """Writes the array and returns the numbers of the people whose photo could not be read."""
+def _write_crops(people, boxes, side, pixels: Path, notes: Path, progress) -> set[int]:
+    """Writes the array and the notes, and returns the numbers of the people whose photo could not be read.
+
+    Of two programs that need the same crops, the second waits for the first.
+    """
+    part, so_far = pixels.with_suffix(".part"), pixels.with_suffix(".part.json")
+    with naming(pixels), FileLock(pixels.with_suffix(".lock")):
+        if pixels.exists() and (known := _read_notes(notes, people)) is not None:
+            return known
+        try:
+            unreadable = _fill(part, so_far, people, boxes, side, progress)
+            os.replace(part, pixels)
+            with replacing(notes) as temporary:
+                temporary.write_text(json.dumps(unreadable))
+        except Exception:
+            part.unlink(missing_ok=True)
+            raise
+        so_far.unlink()
+    return set(unreadable)
+
+
+def _fill(part: Path, so_far: Path, people, boxes, side, progress) -> dict[int, int | None]:
+    """Makes the crops that ``part`` lacks; after each block ``so_far`` says how many it has, for whoever goes on."""
     shape = (len(people), 3, side, side)
+    made, unreadable = _read_so_far(so_far) if part.exists() else (0, {})
+    if shutil.disk_usage(part.parent).free < (1.01 - made / len(people)) * np.prod(shape, dtype=float):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # a map of a full disk would end in a bus error
+    if not made:
+        so_far.unlink(missing_ok=True)
+    store = np.lib.format.open_memmap(part, "r+" if made else "w+", np.uint8, shape)
 
     def one(i):
         try:
             store[i] = cut(read_photo(people.image[i]), boxes[i], side).numpy()
         except HgposeError:
-            return i
+            unreadable[i] = _bytes(people.image[i])
+        bar.update()
 
-    with replacing(target) as temporary, ThreadPoolExecutor(os.cpu_count()) as pool:
-        if shutil.disk_usage(target.parent).free < 1.01 * np.prod(shape, dtype=float):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # a map of a full disk would end in a bus error
-        store = np.lib.format.open_memmap(temporary, "w+", np.uint8, shape)
-        done = tqdm(pool.map(one, range(len(people))), "crops", len(people), disable=None if progress else True)
-        unreadable = {i for i in done if i is not None}
-        store.flush()
+    bar = tqdm(None, "crops", len(people), initial=made, disable=None if progress else True)
+    with bar, ThreadPoolExecutor(os.cpu_count()) as pool:
+        for start in range(made, len(people), BLOCK):
+            stop = min(start + BLOCK, len(people))
+            list(pool.map(one, range(start, stop)))
+            store.flush()
+            with replacing(so_far) as temporary:
+                temporary.write_text(json.dumps([stop, unreadable]))
     return unreadable
+
+
+def _read_so_far(so_far: Path) -> tuple[int, dict[int, int | None]]:
+    try:
+        made, unreadable = json.loads(so_far.read_text())
+        return made, {int(i): size for i, size in unreadable.items()}
+    except (OSError, ValueError, AttributeError):
+        return 0, {}

@@ -10,6 +10,17 @@ class HgposeError(Exception):
 
 
 @contextmanager
+def naming(target: Path):
+    """Turns what the operating system says against writing ``target`` into a `HgposeError`."""
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        yield
+    except OSError as e:
+        reason = e.strerror or e
+        raise HgposeError(f"cannot write {target}: {reason}; free some space there or choose another folder") from e
+
+
+@contextmanager
 def replacing(target: Path):
     """Gives a temporary path that takes the target's name when the block ends well, and is removed when it does not.
 
@@ -17,12 +28,9 @@ def replacing(target: Path):
     """
     temporary = target.with_name(f"{target.name}.{os.getpid()}.tmp")
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
-        os.replace(temporary, target)
-    except OSError as e:
-        reason = e.strerror or e
-        raise HgposeError(f"cannot write {target}: {reason}; free some space there or choose another folder") from e
+        with naming(target):
+            yield temporary
+            os.replace(temporary, target)
     finally:
         with suppress(OSError):
             temporary.unlink()

@@ -1,3 +1,5 @@
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -69,12 +71,36 @@ def test_a_damaged_cache_is_made_anew(tmp_path):
         assert torch.equal(make_crops(folder, 64, progress=False).images([2]), first.images([2]))
 
 
+@pytest.mark.parametrize("killed_at", [0, 1, 5, 9])
+def test_crops_go_on_where_they_were_interrupted(dataset, crops, tmp_path, monkeypatch, killed_at):
+    shutil.copytree(dataset, tmp_path / "d", ignore=shutil.ignore_patterns("crops"))
+    monkeypatch.setattr("hgpose_utils.crops.BLOCK", 4)
+    monkeypatch.setattr("os.cpu_count", lambda: 1)
+    calls = []
+
+    def cut_until_killed(*args):
+        calls.append(args)
+        if len(calls) == killed_at + 1:
+            raise KeyboardInterrupt
+        return cut(*args)
+
+    monkeypatch.setattr("hgpose_utils.crops.cut", cut_until_killed)
+    with pytest.raises(KeyboardInterrupt):
+        make_crops(tmp_path / "d", 64, progress=False)
+    calls.clear()
+    killed_at_last, killed_at = killed_at, 10**9
+    again = make_crops(tmp_path / "d", 64, progress=False)
+    assert len(calls) == len(crops) - killed_at_last // 4 * 4
+    assert np.array_equal(again.store, crops.store)
+    assert {file.suffix for file in (tmp_path / "d/crops").iterdir()} <= {".npy", ".json", ".lock"}
+
+
 def test_a_full_disk_is_named(tmp_path, monkeypatch):
     folder = make_dataset(tmp_path / "d", 5, size=96, workers=1, progress=False)
     monkeypatch.setattr("shutil.disk_usage", lambda path: type("Usage", (), {"free": 1000}))
     with pytest.raises(HgposeError, match="No space left"):
         make_crops(folder, 64, progress=False)
-    assert not list((folder / "crops").iterdir())
+    assert not [file for file in (folder / "crops").iterdir() if file.suffix != ".lock"]
 
 
 def test_a_box_beyond_the_photo_is_black():
