@@ -26,7 +26,7 @@ import scipy.io
 from scipy.io.matlab import MatReadError
 
 from hgpose_utils.files import HgposeError
-from hgpose_utils.skeleton import JOINTS, LIMBS, LSP_TO_MPII
+from hgpose_utils.skeleton import LSP_TO_MPII
 
 COLUMNS = ["image", "center", "scale", "head_size", "split", "joints", "visible"]
 DAMAGED = (ValueError, LookupError, AttributeError, TypeError, OSError, EOFError, zlib.error, BadZipFile, MatReadError)
@@ -234,21 +234,3 @@ def check_people(path) -> list[str]:
 def _is_there(image: str) -> bool:
     archive, name = _in_archive(Path(image))
     return name in _open_zip(archive).NameToInfo if archive else Path(image).is_file()
-
-
-def joint_statistics(people: pd.DataFrame) -> pd.DataFrame:
-    """What a dataset's people are like, one row per joint; lengths in units of the person's height (200 · scale px).
-
-    annotated, hidden: shares of all, and of the annotated; x, y: standard deviation of the place around ``center``;
-    limb: median length of the limb that begins there (see `skeleton.LIMBS`), NaN where none does.
-    """
-    joints, visible = np.stack(people.joints), np.stack(people.visible)
-    annotated = ~np.isnan(joints).any(-1)
-    heights = 200 * people.scale.to_numpy()[:, None]
-    x, y = np.moveaxis((joints - np.stack(people.center)[:, None]) / heights[..., None], -1, 0)
-    limb = np.full(len(JOINTS), np.nan)
-    for start, end, _ in LIMBS:
-        limb[start] = pd.Series(np.linalg.norm(joints[:, start] - joints[:, end], axis=-1) / heights[:, 0]).median()
-    columns = {"annotated": annotated.mean(0), "hidden": (annotated & ~visible).sum(0) / annotated.sum(0)}
-    columns |= {"x": pd.DataFrame(x).std(ddof=0), "y": pd.DataFrame(y).std(ddof=0), "limb": limb}
-    return pd.DataFrame(columns).set_index(pd.Index(JOINTS, name="joint"))

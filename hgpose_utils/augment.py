@@ -26,6 +26,10 @@ class Jitter(NamedTuple):
     def __getitem__(self, indices) -> "Jitter":
         return Jitter(*(values[indices] for values in tuple(self)))
 
+    def to(self, device) -> "Jitter":
+        """The same as tensors on ``device``."""
+        return Jitter(*(torch.as_tensor(values).to(device) for values in tuple(self)))
+
 
 def draw_jitter(people: int, seed: int, epoch: int) -> Jitter:
     """An epoch's random changes, uniform in the ranges above, a flip for every second person.
@@ -53,7 +57,7 @@ def warp(crops: torch.Tensor, joints: torch.Tensor, jitter: Jitter, size: int):
     ``crops`` uint8 [B, 3, S, S], ``joints`` [B, 16, 2] in pixels of the crop. A flip swaps the names of
     the left and right joints too.
     """
-    angle, scale, flip, colour = (torch.from_numpy(np.asarray(v)).to(crops.device) for v in tuple(jitter))
+    angle, scale, flip, colour = tuple(jitter.to(crops.device))
     cos, sin = torch.cos(angle), torch.sin(angle)
     mirror = torch.where(flip, -1.0, 1.0)
     # From the input's coordinates to the crop's, both from -1 to 1: mirror, then rotate, then zoom.
@@ -67,6 +71,6 @@ def warp(crops: torch.Tensor, joints: torch.Tensor, jitter: Jitter, size: int):
     images.mul_(colour.view(-1, 3, 1, 1) / 255).clamp_(max=1).sub_(0.5)
 
     centred = (joints.to(matrix.dtype) + 0.5) * (2 / crops.shape[-1]) - 1
-    moved = centred @ torch.linalg.inv(matrix).mT
+    moved = centred @ matrix * (MARGIN / scale.view(-1, 1, 1)) ** 2  # the inverse of a rotation is its transpose
     moved = torch.where(flip.view(-1, 1, 1), moved[:, FLIP], moved)
     return images, (moved + 1) * (size / 2) - 0.5

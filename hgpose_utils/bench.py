@@ -10,7 +10,8 @@ import torch
 from hgpose_utils.crops import check_size
 from hgpose_utils.heatmaps import STRIDE
 from hgpose_utils.models import NINE, build_model
-from hgpose_utils.train import device_name, heatmap_loss
+from hgpose_utils.runs import device_name
+from hgpose_utils.train import heatmap_loss
 
 WAYS = {
     "float32, NCHW (the peers' way)": (torch.contiguous_format, torch.float32),

@@ -1,6 +1,8 @@
 """The command line: ``hgpose COMMAND`` or ``python -m hgpose_utils COMMAND``. An error: one line and exit status 2."""
 
+import math
 import sys
+import time
 from pathlib import Path
 from typing import Annotated
 
@@ -20,6 +22,11 @@ UsageError = typer.BadParameter.__base__  # typer exports the child alone
 Data = Annotated[Path, typer.Option("--data", help="A dataset's folder or annotation file (data/README.md).")]
 Runs = Annotated[Path, typer.Option("--runs", help="Where the runs' folders lie.")]
 People = Annotated[int | None, typer.Option(help="Train on this many people, evenly spread; all, if not given.")]
+Precision = Annotated[
+    str | None, typer.Option(help="bf16-mixed or 32-true; if not given, whichever the processor is fast at.")
+]
+Compile = Annotated[bool, typer.Option("--compile", help="Train with torch.compile.")]
+TensorBoard = Annotated[Path | None, typer.Option("--tensorboard", help="Also write the history for TensorBoard.")]
 Size = Annotated[int, typer.Option("--size", help="Side of the network's input in pixels.")]
 
 
@@ -51,14 +58,18 @@ def check(dataset: Path):
 @data_app.command("stats")
 def stats(
     dataset: Path,
-    out: Annotated[Path, typer.Option(help="The table to write, a .csv file.")],
+    name: Annotated[str, typer.Option(help="What the tables are called.")],
+    out: Annotated[Path, typer.Option(help="The folder for the tables.")] = Path("results/statistics"),
 ):
-    """Writes what the people of DATASET are like, one row per joint: hidden shares, spread, limb lengths."""
-    from hgpose_utils.annotations import joint_statistics, read_people
+    """Writes what the people of DATASET are like: tables of their joints, sizes, kinds of poses; no picture."""
+    from hgpose_utils.annotations import read_people
     from hgpose_utils.files import replacing
+    from hgpose_utils.statistics import dataset_statistics
 
-    with replacing(out) as file:
-        joint_statistics(read_people(dataset)).to_csv(file, float_format="%.4f")
+    for kind, table in dataset_statistics(read_people(dataset)).items():
+        with replacing(out / f"{name}-{kind}.csv") as file:
+            table.to_csv(file, float_format="%.4f")
+        print(out / f"{name}-{kind}.csv")
 
 
 @app.command()
@@ -82,13 +93,17 @@ def train(
     seed: int = 0,
     channels: Annotated[int, typer.Option(help="The network's width; 532 gives HG as many weights as New.")] = 256,
     people: People = None,
+    occluded: Annotated[bool, typer.Option(help="Train on hidden joints too; PyTorch-Pose does not.")] = True,
     runs: Runs = Path("results/runs"),
+    precision: Precision = None,
+    compiled: Compile = False,
+    tensorboard: TensorBoard = None,
 ):
     """Trains one network; run again, it goes on where it stopped."""
-    from hgpose_utils.train import Recipe
+    from hgpose_utils.runs import Recipe
 
-    recipe = Recipe(model, stacks, epochs, batch_size, learning_rate, size, seed, channels=channels, people=people)
-    _train([recipe], data, runs)
+    recipe = Recipe(model, stacks, epochs, batch_size, learning_rate, size, seed, True, channels, people, occluded)
+    _train([recipe], data, runs, precision, compiled, tensorboard)
 
 
 @app.command("report-runs")
@@ -99,28 +114,51 @@ def report_runs(
     size: Size = 256,
     seed: int = 0,
     people: People = None,
+    minutes: Annotated[float, typer.Option(help="Stop within this time; run again to go on.")] = math.inf,
     runs: Runs = Path("results/runs"),
+    precision: Precision = None,
+    compiled: Compile = False,
+    tensorboard: TensorBoard = None,
 ):
     """Trains the report's nine networks in order, smallest first, skipping what is done."""
     from hgpose_utils.models import NINE
-    from hgpose_utils.train import Recipe
+    from hgpose_utils.runs import Recipe
 
-    _train([Recipe(m, s, epochs, batch_size, size=size, seed=seed, people=people) for m, s in NINE], data, runs)
+    deadline = time.monotonic() + 60 * minutes
+    recipes = [Recipe(m, s, epochs, batch_size, size=size, seed=seed, people=people) for m, s in NINE]
+    _train(recipes, data, runs, precision, compiled, tensorboard, deadline)
 
 
-def _train(recipes, data, runs):
+def _train(recipes, data, runs, precision, compiled, tensorboard, deadline=math.inf):
     from hgpose_utils.crops import make_crops
-    from hgpose_utils.train import dataset_name, make_fabric, run_folder, train
+    from hgpose_utils.runs import dataset_name, device_name, run_folder
+    from hgpose_utils.train import is_late, make_fabric, train
 
-    fabric = make_fabric()
+    fabric = make_fabric(precision)
     fabric.launch()
+    fabric.print(f"{device_name(fabric.device)}, {fabric.world_size} × {fabric._precision.precision}, channels-last")
     name = dataset_name(data, recipes[0].size)
     with fabric.rank_zero_first():
         crops = make_crops(data, recipes[0].size, progress=fabric.is_global_zero)
     for recipe in recipes:
         folder = run_folder(runs, name, recipe)
-        history = train(recipe, crops, folder, name, fabric, log=fabric.print)
-        fabric.print(f"{folder}: {len(history)} epochs, PCK {history.pck.iloc[-1]:.3f}")
+        if tensorboard:
+            fabric.loggers[:] = [_tensorboard(tensorboard, folder.relative_to(runs))]
+        history = train(recipe, crops, folder, name, fabric, fabric.print, True, deadline, compiled)
+        if len(history):
+            fabric.print(f"{folder}: {len(history)} epochs, PCK {history.pck.iloc[-1]:.3f}")
+        if is_late(fabric, deadline) or len(history) < recipe.epochs:
+            fabric.print("time is up: run it again to go on")
+            break
+
+
+def _tensorboard(folder, run):
+    from lightning.fabric.loggers import TensorBoardLogger
+
+    try:
+        return TensorBoardLogger(folder, name=str(run), version="")
+    except ModuleNotFoundError as e:
+        raise HgposeError("TensorBoard is not installed: pip install tensorboard, then run it again") from e
 
 
 @app.command()
@@ -181,7 +219,7 @@ def field(
     from hgpose_utils.crops import make_crops
     from hgpose_utils.files import replacing
     from hgpose_utils.predict import PosePredictor, influence_of_training
-    from hgpose_utils.train import dataset_name
+    from hgpose_utils.runs import dataset_name
 
     predictor = PosePredictor.load(checkpoint)
     table = influence_of_training(predictor, make_crops(data, predictor.size).split("val"), people)

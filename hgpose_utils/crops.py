@@ -14,7 +14,7 @@ import os
 import shutil
 import warnings
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
 from zipfile import BadZipFile
@@ -70,7 +70,39 @@ class Crops:
 
     def images(self, indices) -> torch.Tensor:
         """The crops of some people, uint8 [B, 3, S, S]."""
-        return torch.from_numpy(self.store[self.rows[indices]])
+        return torch.as_tensor(self.store[self.rows[indices]])
+
+    def stream(self, indices, batch_size: int, device):
+        """Yields the crops of some people, uint8 [B, 3, S, S] on ``device``, batch by batch."""
+        if isinstance(self.store, torch.Tensor):
+            rows = torch.as_tensor(self.rows[indices]).to(device)
+            yield from (self.store[some] for some in rows.split(batch_size))
+        else:
+            parts = [indices[i : i + batch_size] for i in range(0, len(indices), batch_size)]
+            ahead = torch.device(device).type == "cuda"
+            fetched = (
+                one_ahead(lambda some: self.images(some).pin_memory(), parts) if ahead else map(self.images, parts)
+            )
+            yield from (pixels.to(device, non_blocking=True) for pixels in fetched)
+
+    def to(self, device) -> "Crops":
+        """With all pixels on the device, if it is a GPU and they take at most half of its free memory."""
+        bytes_needed = len(self) * 3 * self.side**2
+        if torch.device(device).type != "cuda" or bytes_needed > torch.cuda.mem_get_info(device)[0] / 2:
+            return self
+        return self.loaded(device)
+
+    def loaded(self, device) -> "Crops":
+        """With all pixels in the device's memory."""
+        store = torch.empty((len(self), 3, self.side, self.side), dtype=torch.uint8, device=device)
+        for start in range(0, len(self), BLOCK):
+            store[start : start + BLOCK] = self.images(np.arange(start, min(start + BLOCK, len(self)))).to(device)
+        return replace(self, store=store, rows=np.arange(len(self)))
+
+    def without_hidden(self) -> "Crops":
+        """With hidden joints as if nobody had annotated them."""
+        joints = np.where(np.stack(self.people.visible)[..., None], np.stack(self.people.joints), np.nan)
+        return replace(self, people=self.people.assign(joints=list(joints)))
 
     def take(self, chosen) -> "Crops":
         """Some of the people, by a boolean mask or by numbers."""
@@ -83,6 +115,18 @@ class Crops:
         if not chosen.any():
             raise HgposeError(f"the dataset has no {name} people: it needs both splits to train and to validate")
         return self.take(chosen)
+
+
+def one_ahead(function, items):
+    """Like ``map``, but while one result is used, the next is made in a thread."""
+    with ThreadPoolExecutor(1) as pool:
+        ahead = None
+        for item in items:
+            result, ahead = ahead, pool.submit(function, item)
+            if result:
+                yield result.result()
+        if ahead:
+            yield ahead.result()
 
 
 def crop_box(center, scale) -> np.ndarray:

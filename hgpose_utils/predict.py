@@ -19,8 +19,8 @@ from hgpose_utils.metrics import PCK, ReportPCK, TorsoPCK
 from hgpose_utils.models import VARIANTS, build_model
 from hgpose_utils.plots import show_person
 from hgpose_utils.receptive_field import effective_field, gradient_map, influence
+from hgpose_utils.runs import Recipe
 from hgpose_utils.skeleton import JOINTS, PCKH_JOINTS
-from hgpose_utils.train import Recipe
 
 
 @dataclass

@@ -31,7 +31,7 @@ print(f"Python {platform.python_version()}, torch {torch.__version__}, budget {b
 # Everything that decides the result is in one place, so that it can be written down beside the result.
 
 # %%
-from hgpose_utils.train import Recipe
+from hgpose_utils.runs import Recipe
 
 recipe = Recipe("hg", budget.stacks, budget.epochs, budget.batch_size, size=budget.size)
 recipe
@@ -107,8 +107,9 @@ show_source(validate)
 
 # %%
 from hgpose_utils.crops import make_crops
+from hgpose_utils.runs import dataset_name, run_folder
 from hgpose_utils.synthetic import make_dataset
-from hgpose_utils.train import dataset_name, make_fabric, run_folder, train
+from hgpose_utils.train import make_fabric, train
 
 dataset = make_dataset(budget.data, budget.people)
 crops = make_crops(dataset, budget.size, progress=False)

@@ -2,8 +2,8 @@ import pytest
 import torch
 
 from hgpose_utils.crops import make_crops
+from hgpose_utils.runs import Recipe
 from hgpose_utils.synthetic import make_dataset
-from hgpose_utils.train import Recipe
 
 torch.set_num_threads(1)
 

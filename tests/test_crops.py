@@ -1,4 +1,5 @@
 import shutil
+import time
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from PIL import Image
 from skimage.transform import AffineTransform
 
 from hgpose_utils.annotations import read_people
-from hgpose_utils.crops import crop_box, crop_to_photo, cut, make_crops, photo_to_crop
+from hgpose_utils.crops import crop_box, crop_to_photo, cut, make_crops, one_ahead, photo_to_crop
 from hgpose_utils.files import HgposeError
 from hgpose_utils.synthetic import make_dataset
 
@@ -46,6 +47,30 @@ def test_crops_are_made_once_and_follow_their_people(dataset, crops):
     assert torch.equal(part.images([0]), crops.images([3]))
     assert np.array_equal(part.joints[1], crops.joints[1], equal_nan=True)
     assert set(crops.split("val").people.split) == {"val"}
+
+
+def test_crops_in_memory_are_the_same_as_mapped_ones(crops):
+    some = crops.take([5, 2, 9, 0])
+    loaded = some.loaded("cpu")
+    assert isinstance(loaded.store, torch.Tensor) and len(loaded.store) == 4
+    for one, other in zip(some.stream([3, 1, 0], 2, "cpu"), loaded.stream([3, 1, 0], 2, "cpu"), strict=True):
+        assert torch.equal(one, other)
+    assert torch.equal(loaded.take([2]).images([0]), crops.images([9]))
+
+
+def test_one_ahead_makes_the_next_while_one_is_used():
+    made = []
+
+    def make(i):
+        made.append(i)
+        return -i
+
+    results = one_ahead(make, range(4))
+    assert next(results) == 0
+    while len(made) < 2:  # the thread has its own pace
+        time.sleep(0.01)
+    assert made == [0, 1] and list(results) == [-1, -2, -3]
+    assert list(one_ahead(make, [])) == []
 
 
 def test_an_unreadable_photo_costs_one_person(tmp_path):

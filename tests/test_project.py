@@ -16,7 +16,19 @@ import yaml
 from hgpose_utils.budget import ROOT
 
 NOTEBOOKS = sorted((ROOT / "notebooks").rglob("*.ipynb"))
-FLOW = ["annotations", "crops", "augment", "heatmaps", "models", "metrics", "train", "results", "plots", "predict"]
+FLOW = [
+    "annotations",
+    "crops",
+    "augment",
+    "heatmaps",
+    "models",
+    "metrics",
+    "runs",
+    "train",
+    "results",
+    "plots",
+    "predict",
+]
 
 
 def normal(name):

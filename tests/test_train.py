@@ -1,12 +1,14 @@
 import json
 import subprocess
 import sys
+import time
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from lightning.fabric.loggers import CSVLogger
 
 from hgpose_utils.augment import no_jitter
 from hgpose_utils.crops import make_crops
@@ -14,7 +16,8 @@ from hgpose_utils.files import HgposeError
 from hgpose_utils.metrics import ReportPCK
 from hgpose_utils.models import VARIANTS, build_model
 from hgpose_utils.predict import PosePredictor, evaluate
-from hgpose_utils.train import Recipe, batches, heatmap_loss, make_fabric, train, validate
+from hgpose_utils.runs import Recipe
+from hgpose_utils.train import batches, heatmap_loss, make_fabric, people_of, train, validate
 
 
 def run(recipe, crops, folder, log=lambda line: None):
@@ -145,15 +148,84 @@ def test_a_folder_of_another_run_is_refused(recipe, crops, tmp_path):
     with pytest.raises(HgposeError, match="batch_size 5 "):
         run(replace(recipe, batch_size=5), crops, tmp_path)
     (tmp_path / "last.pt").write_bytes(b"PK damaged")
-    with pytest.raises(HgposeError, match=r"last\.pt"):
+    with pytest.raises(HgposeError, match=r"cannot read the checkpoint .*last\.pt"):
         run(recipe, crops, tmp_path)
 
 
-def test_a_loss_that_is_not_finite_ends_the_run(recipe, crops, tmp_path, monkeypatch):
-    monkeypatch.setattr("hgpose_utils.train.heatmap_loss", lambda h, t, w: h[0].sum() * float("nan"))
-    with pytest.raises(HgposeError, match="epoch 1 is nan"):
-        run(recipe, crops, tmp_path)
-    assert not (tmp_path / "history.csv").exists()
+def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_the_last_good_checkpoint(
+    recipe, crops, tmp_path, monkeypatch
+):
+    run(recipe, crops, tmp_path)
+    before = {file: file.read_bytes() for file in tmp_path.iterdir() if file.suffix in (".csv", ".pt")}
+    calls = []
+
+    def loss(heatmaps, targets, weights):
+        calls.append(1)
+        return heatmap_loss(heatmaps, targets, weights) * (float("nan") if len(calls) == 3 else 1)
+
+    monkeypatch.setattr("hgpose_utils.train.heatmap_loss", loss)
+    with pytest.raises(HgposeError, match=r"loss is nan in epoch 2, step 3 of 4: learning rate 0\.00025"):
+        run(replace(recipe, epochs=2), crops, tmp_path)
+    assert all(file.read_bytes() == content for file, content in before.items())
+
+
+def test_flat_heatmaps_are_noticed(recipe, crops, tmp_path, monkeypatch):
+    lines = []
+    monkeypatch.setattr("hgpose_utils.train.decode", lambda maps: (maps[..., :2, 0] * 0, maps[..., 0, 0] * 0))
+    run(recipe, crops, tmp_path, lines.append)
+    assert "flat" in lines[-1]
+
+
+def test_time_is_kept(recipe, crops, tmp_path):
+    lines, ten = [], replace(recipe, epochs=10)
+    quietly = {"log": lines.append, "progress": False}
+    assert train(ten, crops, tmp_path, "people-64", deadline=time.monotonic(), **quietly).empty  # within an epoch
+    assert "time is up after 0 of 10" in lines[-1] and not (tmp_path / "last.pt").exists()
+    seconds = run(recipe, crops, tmp_path).seconds[0]
+    start = time.monotonic()
+    history = train(ten, crops, tmp_path, "people-64", deadline=start + 3.5 * seconds, **quietly)
+    assert 1 < len(history) < 10 and time.monotonic() - start < 5 * seconds
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda content: content[: len(content) // 2], lambda content: b"", lambda content: b"x"]
+)
+def test_a_damaged_checkpoint_is_named_and_the_one_before_used(recipe, crops, tmp_path, damage):
+    whole = run(replace(recipe, epochs=2), crops, tmp_path)
+    last = tmp_path / "last.pt"
+    last.write_bytes(damage(last.read_bytes()))
+    with pytest.warns(UserWarning, match=r"last\.pt is damaged: going on from previous\.pt, after epoch 1"):
+        again = run(replace(recipe, epochs=2), crops, tmp_path)
+    assert again[["loss", "val_loss", "pck"]].equals(whole[["loss", "val_loss", "pck"]])
+
+
+def test_hidden_joints_can_be_left_out_of_the_loss_but_not_of_the_score(recipe, crops):
+    training, validation = people_of(replace(recipe, occluded=False), crops)
+    everything, _ = people_of(recipe, crops)
+    lost = np.isnan(training.joints).any(-1) & ~np.isnan(everything.joints).any(-1)
+    hidden = ~np.stack(everything.people.visible) & ~np.isnan(everything.joints).any(-1)
+    assert lost.any() and np.array_equal(lost, hidden)
+    assert np.array_equal(validation.joints, crops.split("val").joints, equal_nan=True)
+    _, _, targets, weights = next(batches(training, no_jitter(len(training)), np.arange(4), recipe, "cpu"))
+    assert not weights[torch.from_numpy(lost[:4])].any() and not targets[torch.from_numpy(lost[:4])].any()
+
+
+def test_a_part_of_the_people_is_spread_over_all(recipe, crops):
+    some, everybody = (people_of(replace(recipe, people=n), crops)[0].people.image for n in (5, None))
+    assert len(some) == 5 and some.iloc[0] == everybody.iloc[0] and some.iloc[-1] == everybody.iloc[-1]
+
+
+def test_the_history_goes_to_a_logger(recipe, crops, tmp_path):
+    fabric = make_fabric()
+    fabric.loggers.append(CSVLogger(tmp_path, "log", "one", flush_logs_every_n_steps=1))
+    history = train(recipe, crops, tmp_path / "run", "people-64", fabric, log=lambda line: None, progress=False)
+    assert pd.read_csv(tmp_path / "log/one/metrics.csv").pck[0] == pytest.approx(history.pck[0])
+
+
+def test_the_precision_can_be_chosen():
+    assert make_fabric("32-true")._precision.precision == "32-true"
+    fast = any(torch.cpu.get_capabilities().get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+    assert torch.cuda.is_available() or make_fabric()._precision.precision == ("bf16-mixed" if fast else "32-true")
 
 
 @pytest.mark.parametrize(
@@ -184,4 +256,4 @@ def test_a_full_or_locked_disk_is_named_and_nothing_half_written_stays(recipe, c
     monkeypatch.setattr("pathlib.Path.write_bytes", fail)
     with pytest.raises(HgposeError, match=error.strerror):
         run(recipe, crops, tmp_path)
-    assert {f.name for f in tmp_path.iterdir()} == {"config.json", "history.csv"}
+    assert {f.name for f in tmp_path.iterdir()} == {"config.json"}
