@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from scipy.io import loadmat
 
-from hgpose_utils import synthetic
+from hgpose_utils import body, drawing, scene, synthetic
 from hgpose_utils.files import HgposeError
 from hgpose_utils.skeleton import FLIP, INDEX, JOINTS
 
@@ -28,22 +28,22 @@ def release(dataset):
 
 @pytest.fixture(scope="module")
 def rendered():
-    return [synthetic.render_person(seed) for seed in range(60)]
+    return [scene.render_person(seed) for seed in range(60)]
 
 
 def standing_person(azimuth, activity="standing", seed=0):
     """Someone 200 px tall in the middle of a picture, turned by `azimuth` degrees, alone before a grey wall."""
     rng = np.random.default_rng(seed)
-    build = {name: float(np.mean(limits)) for name, limits in synthetic.BUILD.items()}
-    points, *frames = synthetic.body_points(*synthetic.sample_angles(rng, activity), build)
-    camera = synthetic.Camera(synthetic.turn("y", azimuth), 4.0, 200.0, np.array([160.0, 160.0]))
-    clothes = synthetic.sample_clothes(rng)
-    parts = synthetic.body_parts(points, *frames, build, clothes, camera.rotation[2])
-    return synthetic.Person(points, parts, camera, True), clothes
+    build = {name: float(np.mean(limits)) for name, limits in body.BUILD.items()}
+    points, *frames = body.body_points(*body.sample_angles(rng, activity), build)
+    camera = body.Camera(body.turn("y", azimuth), 4.0, 200.0, np.array([160.0, 160.0]))
+    clothes = drawing.sample_clothes(rng)
+    parts = drawing.body_parts(points, *frames, build, clothes, camera.rotation[2])
+    return scene.Person(points, parts, camera, True), clothes
 
 
 def painted(person, *front):
-    canvas = synthetic.Canvas(Image.new("RGB", (320, 320), (128, 128, 128)))
+    canvas = drawing.Canvas(Image.new("RGB", (320, 320), (128, 128, 128)))
     light = np.array([0.0, -0.6])
     person.paint(canvas, 0, light)
     for pieces in front:
@@ -56,11 +56,11 @@ def annotated(person, *front):
 
 
 def test_the_same_seed_gives_the_same_picture_and_people():
-    (first, people), (second, again) = synthetic.render_person(11), synthetic.render_person(11)
+    (first, people), (second, again) = scene.render_person(11), scene.render_person(11)
     assert np.array_equal(first, second)
     for one, two in zip(people, again, strict=True):
         np.testing.assert_equal(one, two)
-    assert not np.array_equal(first, synthetic.render_person(12)[0])
+    assert not np.array_equal(first, scene.render_person(12)[0])
 
 
 def test_what_is_said_of_people_has_its_shapes_and_visible_joints_lie_inside(rendered):
@@ -89,7 +89,7 @@ def test_people_differ_are_hidden_as_often_as_real_ones_and_are_sometimes_cut_of
 
 def test_limbs_are_as_long_as_limbs_and_alike_on_both_sides():
     for seed in range(40):
-        points = synthetic.Person.sample(np.random.default_rng(seed), np.random.default_rng(seed), 200).points
+        points = scene.Person.sample(np.random.default_rng(seed), np.random.default_rng(seed), 200).points
         joints = np.stack([points[name] for name in JOINTS])
 
         def length(a, b, joints=joints):
@@ -195,7 +195,7 @@ def test_the_mat_is_laid_out_as_mpii_lays_out_its_own(dataset, release):
 
 def test_the_mat_says_what_render_person_says_counting_pixels_from_one(release):
     for i, annotation in enumerate(release.annolist):
-        people = synthetic.render_person(int(np.random.default_rng([3, i]).integers(2**53)))[1]
+        people = scene.render_person(int(np.random.default_rng([3, i]).integers(2**53)))[1]
         rects = np.atleast_1d(annotation.annorect)
         assert len(rects) == len(people)
         for rect, person in zip(rects, people, strict=True):
