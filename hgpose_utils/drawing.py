@@ -133,7 +133,7 @@ def body_parts(points, pelvis, chest, head, build, clothes, to_camera):
     """All parts of a person, in no order."""
     skin, shoes = clothes["skin"], clothes["shoes"]
     arm_radii, leg_radii = build["girth"] * np.array([(0.028, 0.023, 0.017), (0.054, 0.036, 0.022)])
-    neck = np.stack([points["thorax"] - chest @ [0, 0.01, 0], points["upper_neck"] + head @ [0, 0.03, 0.004]])
+    neck = np.stack([points["collar"] - chest @ [0, 0.01, 0], points["upper_neck"] + head @ [0, 0.03, 0.004]])
     parts = [Part("neck", [(neck, np.array([0.03, 0.027]), skin * 0.93)])]
     parts += torso_parts(pelvis, points["waist"], chest, build, clothes)
     parts += head_parts(points["upper_neck"], head, build["head"], clothes, to_camera)

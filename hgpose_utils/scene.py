@@ -16,13 +16,20 @@ from hgpose_utils.drawing import DIRECTIONS, Canvas, body_parts, sample_clothes,
 from hgpose_utils.skeleton import JOINTS
 
 #: The parts that a joint lies in, which therefore never hide it.
-HOME = {"pelvis": "torso r_thigh l_thigh", "thorax": "torso neck", "upper_neck": "neck head", "head_top": "head"}
+HOME = {"upper_neck": "neck head", "head_top": "head"}
 for _side in "rl":
     HOME |= {f"{_side}_ankle": f"{_side}_shin {_side}_foot", f"{_side}_knee": f"{_side}_thigh {_side}_shin"}
     HOME |= {f"{_side}_hip": f"{_side}_thigh", f"{_side}_shoulder": f"{_side}_upper_arm"}
     HOME |= {f"{_side}_wrist": f"{_side}_forearm {_side}_hand", f"{_side}_elbow": f"{_side}_upper_arm {_side}_forearm"}
-MIDDLE_OF = {"r_hip": "pelvis", "l_hip": "pelvis", "r_shoulder": "thorax", "l_shoulder": "thorax"}
-SIDEWAYS = 0.6  #: a hip or shoulder is behind the trunk where the line from the trunk's middle to it is this steep
+#: MPII derives the pelvis and the thorax from the hips and the shoulders: the middle of two, known where both are
+#: known and seen where both are seen.
+ENDS_OF = {"pelvis": ("r_hip", "l_hip"), "thorax": ("r_shoulder", "l_shoulder")}
+OPPOSITE = {a: b for ends in ENDS_OF.values() for a, b in (ends, ends[::-1])}
+#: A hip or shoulder is behind the trunk where the line to it from its opposite is this steep: the sine of the turn at
+#: which MPII's annotators begin to call it hidden.
+SIDEWAYS = {"hip": 0.9, "shoulder": 0.82}
+HEAD_BREADTH = 0.6  #: in lengths of the head
+HEADS_TALL = 6  #: MPII's scale is that of somebody this many heads tall, whatever of the body is to be seen
 
 
 @dataclass
@@ -41,10 +48,11 @@ class Person:
         activity = list(ACTIVITIES)[rng.choice(len(weights), p=weights / weights.sum())]
         build = {name: rng.uniform(*limits) for name, limits in BUILD.items()}
         points, pelvis, chest, head = body_points(*sample_angles(rng, activity), build)
-        upright = rng.random() > 0.07
-        roll = rng.normal(0, 4) if upright else rng.uniform(-180, 180)
-        elevation = float(np.clip(rng.normal(6, 9), -15, 35))
-        rotation = turn("z", roll) @ turn("x", elevation) @ turn("y", rng.uniform(0, 360))
+        upright = rng.random() > 0.1
+        roll = rng.normal(0, 4 if upright else 60)
+        elevation = float(np.clip(rng.normal(8, 18), -25, 60))
+        azimuth = rng.normal(0, 40) if rng.random() < 0.45 else rng.uniform(0, 360)  # many face their photographer
+        rotation = turn("z", roll) @ turn("x", elevation) @ turn("y", azimuth)
         camera = Camera(rotation, rng.uniform(2.2, 5.5), stature)
         parts = body_parts(points, pelvis, chest, head, build, sample_clothes(look), rotation[2])
         if activity == "sitting" and upright:
@@ -56,15 +64,20 @@ class Person:
         xy, _, zoom = self.camera.project(np.stack(list(self.points.values())))
         return (xy - 0.02 * zoom[:, None]).min(0), (xy + 0.02 * zoom[:, None]).max(0)
 
-    def place(self, rng, size, cut=False, floor=None):
-        """Move the person into a picture, whole where it fits or, if `cut`, over a border; lowest pixel `floor`."""
+    def place(self, rng, size, below=0.0, aside=0.0, floor=None):
+        """Move the person into a picture, whole where it fits, to the lowest pixel `floor` if there is one.
+
+        The shares `below` and `aside` of the person's height and breadth are left outside, beyond the lower border
+        and beyond the left or the right one.
+        """
         low, high = self.bounds()
         free = size - 1 - (high - low)
         target = free * np.where(free > 0, rng.uniform(0, 1, 2), rng.uniform(0.4, 0.6, 2))
-        if cut:
-            over = rng.uniform(0.08, 0.3) * (high - low)
-            side = rng.integers(4)
-            target[side // 2] = -over[side // 2] if side % 2 else free[side // 2] + over[side // 2]
+        if below:
+            target[1] = free[1] + below * (high - low)[1]
+        if aside:
+            over = aside * (high - low)[0]
+            target[0] = -over if rng.random() < 0.5 else free[0] + over
         if floor is not None:
             target[1] = np.clip(floor - (high - low)[1], 0, max(free[1], 0))
         self.camera.origin = self.camera.origin + target - low
@@ -95,29 +108,37 @@ class Person:
 
     def behind_trunk(self, joint):
         """Whether a hip or shoulder is on the far side of a trunk that is seen from the side."""
-        across = self.points[joint] - self.points[MIDDLE_OF[joint]]
-        return self.camera.rotation[2] @ across < -SIDEWAYS * np.linalg.norm(across)
+        across = self.points[joint] - self.points[OPPOSITE[joint]]
+        return self.camera.rotation[2] @ across < -SIDEWAYS[joint[2:]] * np.linalg.norm(across)
 
     def visible(self, canvas, owner, joint, xy):
         """Whether nothing nearer than the parts it lies in is painted over a joint, at the pixel `xy`."""
         part = canvas.part_at(xy)
         own = HOME[joint].split()
-        if joint in MIDDLE_OF and not self.behind_trunk(joint):
+        if joint in OPPOSITE and not self.behind_trunk(joint):
             own.append("torso")
         return part is None or (part[0] == owner and part[1] in own)
 
+    def head_length(self):
+        """Pixels from the upper neck to the top of the head: no head looks shorter than it is broad."""
+        ends = np.stack([self.points["upper_neck"], self.points["head_top"]])
+        xy, _, zoom = self.camera.project(ends)
+        return max(np.linalg.norm(xy[1] - xy[0]), HEAD_BREADTH * np.linalg.norm(ends[1] - ends[0]) * zoom.mean())
+
     def annotation(self, canvas, owner, jitter):
         """What render_person says of a person, once all is painted."""
-        xy, _, _ = self.camera.project(np.stack([self.points[name] for name in JOINTS]))
-        inside = ((xy >= 0) & (xy <= canvas.size - 1)).all(1)
-        visible = [bool(i) and self.visible(canvas, owner, *at) for i, *at in zip(inside, JOINTS, xy, strict=True)]
-        low, high = self.bounds()
-        scale = self.camera.stature / 200
+        xy = dict(zip(JOINTS, self.camera.project(np.stack([self.points[name] for name in JOINTS]))[0], strict=True))
+        known = {name: bool(((at >= 0) & (at <= canvas.size - 1)).all()) for name, at in xy.items()}
+        seen = {name: known[name] and self.visible(canvas, owner, name, xy[name]) for name in HOME}
+        for middle, ends in ENDS_OF.items():
+            known[middle], seen[middle] = (all(flags[end] for end in ends) for flags in (known, seen))
+        joints = np.stack([xy[name] if known[name] else np.full(2, np.nan) for name in JOINTS])
+        height = HEADS_TALL * self.head_length()
         return {
-            "joints": np.where(inside[:, None], xy, np.nan),
-            "visible": np.array(visible),
-            "center": (low + high) / 2 + jitter * scale,
-            "scale": scale,
+            "joints": joints,
+            "visible": np.array([seen[name] for name in JOINTS]),
+            "center": np.nanmean(joints, 0) + jitter * height,
+            "scale": float(height / 200),
             "head_box": self.head_box(),
         }
 
@@ -201,6 +222,17 @@ def front_object(rng, low, high):
     return [(corners, np.full(4, 1.5), colour * 0.8), (lid, np.full(4, 1.5), colour)]
 
 
+def ledge(rng, low, high):
+    """Pieces of a bench, a wall or a hedge in front of the legs of somebody between `low` [2] and `high` [2]."""
+    reach, colour = (high - low).max(), rng.uniform(20, 235, 3)
+    left, right = rng.uniform(low[0], high[0]) + reach * rng.uniform(0.3, 0.8) * np.array([-1, 1])
+    top, bottom = high[1] - (high[1] - low[1]) * rng.uniform(0.05, 0.5), high[1] + 0.04 * reach
+    rim = np.array([(left, top), (right, top)])
+    front = np.concatenate([rim, rim + np.array([0, bottom - top])])
+    lid = np.concatenate([rim, rim + 0.04 * reach * np.array([(1, -1), (-1, -1)])])
+    return [(front, np.full(4, 1.5), colour * 0.8), (lid, np.full(4, 1.5), colour)]
+
+
 def develop(rng, pixels):
     """A camera's touch on pixels [size,size,3]: another exposure, now and then some noise and some blur."""
     pixels = pixels * rng.uniform(0.85, 1.12, 3).astype(np.float32)
@@ -224,14 +256,17 @@ def render_person(seed: int, size: int = 320) -> tuple[Image.Image, list[dict]]:
     people : a dict for each person, the main one first:
         joints [16,2] in pixels, (0, 0) the centre of the top left pixel, NaN outside the picture;
         visible [16] bool, False where something nearer covers the joint or it is outside the picture;
-        center [2] in pixels; scale, the stature in pixels / 200; head_box (x1, y1, x2, y2) in pixels.
+        center [2] in pixels, near the middle of the joints; scale, six times the head's length in pixels / 200;
+        head_box (x1, y1, x2, y2) in pixels.
     """
     pose, look, scene = (np.random.default_rng([seed, stream]) for stream in range(3))
     light = np.array([scene.choice([-1, 1]) * scene.uniform(0.2, 0.8), -0.6])
-    main = Person.sample(pose, look, size * pose.uniform(0.38, 0.85))
-    main.place(pose, size, cut=pose.random() < 0.15)
+    below = pose.uniform(0.1, 0.52) if pose.random() < 0.45 else 0
+    aside = pose.uniform(0.1, 0.3) if not below and pose.random() < 0.06 else 0
+    main = Person.sample(pose, look, size * pose.uniform(0.38, 0.85) / (1 - below))
+    main.place(pose, size, below, aside)
     people = [main]
-    if pose.random() < 0.2:
+    if pose.random() < 0.35:
         other = Person.sample(pose, look, main.camera.stature * pose.uniform(0.4, 0.75))
         (_, top), (_, bottom) = main.bounds()
         other.place(pose, size, floor=bottom - pose.uniform(0, 0.3) * (bottom - top))  # farther is higher
@@ -239,7 +274,9 @@ def render_person(seed: int, size: int = 320) -> tuple[Image.Image, list[dict]]:
     canvas = Canvas(background(scene, size))
     for owner in reversed(range(len(people))):
         people[owner].paint(canvas, owner, light)
-    if pose.random() < 0.25:
+    if pose.random() < 0.22:
         canvas.paint(None, "front", front_object(pose, *main.bounds()), light)
-    annotations = [p.annotation(canvas, i, pose.normal((0, -6), 5)) for i, p in enumerate(people)]
+    if pose.random() < 0.16:
+        canvas.paint(None, "front", ledge(pose, *main.bounds()), light)
+    annotations = [p.annotation(canvas, i, pose.normal(0, 0.043, 2)) for i, p in enumerate(people)]
     return develop(scene, canvas.finished()), annotations

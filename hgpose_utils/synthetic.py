@@ -20,7 +20,7 @@ import numpy as np
 from hgpose_utils.files import HgposeError
 from hgpose_utils.scene import render_person
 
-VERSION = 1  #: raised when the same seed no longer gives the same annotations
+VERSION = 2  #: raised when the same seed no longer gives the same annotations
 CHUNK = 20  #: pictures a worker makes between two signs of life
 VALIDATION_EVERY = 5
 
