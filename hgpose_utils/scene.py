@@ -29,6 +29,7 @@ OPPOSITE = {a: b for ends in ENDS_OF.values() for a, b in (ends, ends[::-1])}
 #: which MPII's annotators begin to call it hidden.
 SIDEWAYS = {"hip": 0.9, "shoulder": 0.82}
 HEAD_BREADTH = 0.6  #: in lengths of the head
+CENTER_SPREAD = 0.043  #: of MPII's centres round the middle of the annotated joints, in heights
 HEADS_TALL = 6  #: MPII's scale is that of somebody this many heads tall, whatever of the body is to be seen
 
 
@@ -242,6 +243,20 @@ def develop(rng, pixels):
     return picture.filter(ImageFilter.GaussianBlur(rng.uniform(0.3, 0.9))) if rng.random() < 0.35 else picture
 
 
+def sample_people(rng, look, size):
+    """The main person, often cut off by the picture's lower border and seldom by another, and now and then a second."""
+    below = rng.uniform(0.1, 0.52) if rng.random() < 0.45 else 0
+    aside = rng.uniform(0.1, 0.3) if not below and rng.random() < 0.06 else 0
+    main = Person.sample(rng, look, size * rng.uniform(0.38, 0.85) / (1 - below))
+    main.place(rng, size, below, aside)
+    if rng.random() > 0.35:
+        return [main]
+    other = Person.sample(rng, look, main.camera.stature * rng.uniform(0.4, 0.75))
+    (_, top), (_, bottom) = main.bounds()
+    other.place(rng, size, floor=bottom - rng.uniform(0, 0.3) * (bottom - top))  # farther is higher
+    return [main, other]
+
+
 def render_person(seed: int, size: int = 320) -> tuple[Image.Image, list[dict]]:
     """A picture of a person made here, sometimes with a second one behind, and what there is to know about them.
 
@@ -261,22 +276,12 @@ def render_person(seed: int, size: int = 320) -> tuple[Image.Image, list[dict]]:
     """
     pose, look, scene = (np.random.default_rng([seed, stream]) for stream in range(3))
     light = np.array([scene.choice([-1, 1]) * scene.uniform(0.2, 0.8), -0.6])
-    below = pose.uniform(0.1, 0.52) if pose.random() < 0.45 else 0
-    aside = pose.uniform(0.1, 0.3) if not below and pose.random() < 0.06 else 0
-    main = Person.sample(pose, look, size * pose.uniform(0.38, 0.85) / (1 - below))
-    main.place(pose, size, below, aside)
-    people = [main]
-    if pose.random() < 0.35:
-        other = Person.sample(pose, look, main.camera.stature * pose.uniform(0.4, 0.75))
-        (_, top), (_, bottom) = main.bounds()
-        other.place(pose, size, floor=bottom - pose.uniform(0, 0.3) * (bottom - top))  # farther is higher
-        people.append(other)
+    people = sample_people(pose, look, size)
     canvas = Canvas(background(scene, size))
     for owner in reversed(range(len(people))):
         people[owner].paint(canvas, owner, light)
-    if pose.random() < 0.22:
-        canvas.paint(None, "front", front_object(pose, *main.bounds()), light)
-    if pose.random() < 0.16:
-        canvas.paint(None, "front", ledge(pose, *main.bounds()), light)
-    annotations = [p.annotation(canvas, i, pose.normal(0, 0.043, 2)) for i, p in enumerate(people)]
+    for often, thing in (0.22, front_object), (0.16, ledge):
+        if pose.random() < often:
+            canvas.paint(None, "front", thing(pose, *people[0].bounds()), light)
+    annotations = [p.annotation(canvas, i, pose.normal(0, CENTER_SPREAD, 2)) for i, p in enumerate(people)]
     return develop(scene, canvas.finished()), annotations
