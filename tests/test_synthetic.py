@@ -3,16 +3,20 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 from scipy.io import loadmat
 
-from hgpose_utils import synthetic
+from hgpose_utils import body, drawing, scene, synthetic
+from hgpose_utils.annotations import joint_statistics, read_people
 from hgpose_utils.files import HgposeError
 from hgpose_utils.skeleton import FLIP, INDEX, JOINTS
 
+MPII_STATISTICS = Path(__file__).parent.parent / "results/statistics/mpii.csv"
 PEOPLE = 22  # more than one chunk, so that two workers share them
 
 
@@ -28,22 +32,22 @@ def release(dataset):
 
 @pytest.fixture(scope="module")
 def rendered():
-    return [synthetic.render_person(seed) for seed in range(60)]
+    return [scene.render_person(seed) for seed in range(60)]
 
 
 def standing_person(azimuth, activity="standing", seed=0):
     """Someone 200 px tall in the middle of a picture, turned by `azimuth` degrees, alone before a grey wall."""
     rng = np.random.default_rng(seed)
-    build = {name: float(np.mean(limits)) for name, limits in synthetic.BUILD.items()}
-    points, *frames = synthetic.body_points(*synthetic.sample_angles(rng, activity), build)
-    camera = synthetic.Camera(synthetic.turn("y", azimuth), 4.0, 200.0, np.array([160.0, 160.0]))
-    clothes = synthetic.sample_clothes(rng)
-    parts = synthetic.body_parts(points, *frames, build, clothes, camera.rotation[2])
-    return synthetic.Person(points, parts, camera, True), clothes
+    build = {name: float(np.mean(limits)) for name, limits in body.BUILD.items()}
+    points, *frames = body.body_points(*body.sample_angles(rng, activity), build)
+    camera = body.Camera(body.turn("y", azimuth), 4.0, 200.0, np.array([160.0, 160.0]))
+    clothes = drawing.sample_clothes(rng)
+    parts = drawing.body_parts(points, *frames, build, clothes, camera.rotation[2])
+    return scene.Person(points, parts, camera, True), clothes
 
 
 def painted(person, *front):
-    canvas = synthetic.Canvas(Image.new("RGB", (320, 320), (128, 128, 128)))
+    canvas = drawing.Canvas(Image.new("RGB", (320, 320), (128, 128, 128)))
     light = np.array([0.0, -0.6])
     person.paint(canvas, 0, light)
     for pieces in front:
@@ -56,11 +60,11 @@ def annotated(person, *front):
 
 
 def test_the_same_seed_gives_the_same_picture_and_people():
-    (first, people), (second, again) = synthetic.render_person(11), synthetic.render_person(11)
+    (first, people), (second, again) = scene.render_person(11), scene.render_person(11)
     assert np.array_equal(first, second)
     for one, two in zip(people, again, strict=True):
         np.testing.assert_equal(one, two)
-    assert not np.array_equal(first, synthetic.render_person(12)[0])
+    assert not np.array_equal(first, scene.render_person(12)[0])
 
 
 def test_what_is_said_of_people_has_its_shapes_and_visible_joints_lie_inside(rendered):
@@ -76,45 +80,82 @@ def test_what_is_said_of_people_has_its_shapes_and_visible_joints_lie_inside(ren
             assert x1 < x2 and y1 < y2
 
 
-def test_people_differ_are_hidden_as_often_as_real_ones_and_are_sometimes_cut_off(rendered):
-    main = [people[0] for _, people in rendered]
-    outside = np.isnan([person["joints"][:, 0] for person in main])
-    hidden = ~np.array([person["visible"] for person in main]) & ~outside
-    assert 0.1 < hidden.mean() < 0.35  # MPII: 0.23
-    assert 0.002 < outside.mean() < 0.15
-    assert any(len(people) > 1 for _, people in rendered)
-    statures = np.array([person["scale"] for person in main]) * 200 / 320
-    assert 0.35 <= statures.min() < 0.5 and 0.7 < statures.max() <= 0.86
+def test_people_differ_in_size_and_number(rendered):
+    assert 1.2 < np.mean([len(people) for _, people in rendered]) < 1.6  # MPII: 1.45
+    heights = np.array([people[0]["scale"] for _, people in rendered]) * 200 / 320
+    assert heights.min() < 0.45 and heights.max() > 1
+
+
+def test_every_person_has_a_joint_in_the_picture(rendered):
+    assert all(np.isfinite(person["center"]).all() for _, people in rendered for person in people)
+
+
+def test_people_are_posed_hidden_and_cut_off_as_often_as_real_ones(tmp_path):
+    out = synthetic.make_dataset(tmp_path / "made", 300, size=128, workers=1, progress=False)
+    drawn = joint_statistics(read_people(out))
+    mpii = pd.read_csv(MPII_STATISTICS, index_col="joint")
+    assert (drawn.annotated - mpii.annotated).abs().max() < 0.06
+    assert (drawn.hidden - mpii.hidden).abs().max() < 0.08  # 0.06 of many people; the rest is chance
+    assert (drawn.limb / mpii.limb - 1).abs().max() < 0.08
+    assert (drawn[["x", "y"]] / mpii[["x", "y"]] - 1).abs().max(axis=None) < 0.2  # 0.15 of many
+
+
+def test_pelvis_and_thorax_are_known_and_seen_where_both_their_ends_are(rendered):
+    for _, people in rendered:
+        for person in people:
+            known = ~np.isnan(person["joints"][:, 0])
+            for middle, ends in (("pelvis", ("r_hip", "l_hip")), ("thorax", ("r_shoulder", "l_shoulder"))):
+                ends = [INDEX[end] for end in ends]
+                assert known[INDEX[middle]] == known[ends].all()
+                assert person["visible"][INDEX[middle]] == person["visible"][ends].all()
 
 
 def test_limbs_are_as_long_as_limbs_and_alike_on_both_sides():
     for seed in range(40):
-        points = synthetic.Person.sample(np.random.default_rng(seed), np.random.default_rng(seed), 200).points
+        points = scene.Person.sample(np.random.default_rng(seed), np.random.default_rng(seed), 200).points
         joints = np.stack([points[name] for name in JOINTS])
 
         def length(a, b, joints=joints):
             return np.linalg.norm(joints[INDEX[a]] - joints[INDEX[b]])
 
         for a, b, low, high in (
-            ("r_hip", "r_knee", 0.22, 0.27),
-            ("r_knee", "r_ankle", 0.21, 0.26),
+            ("r_hip", "r_knee", 0.215, 0.25),
+            ("r_knee", "r_ankle", 0.205, 0.24),
             ("r_shoulder", "r_elbow", 0.15, 0.19),
             ("r_elbow", "r_wrist", 0.12, 0.17),
-            ("r_shoulder", "l_shoulder", 0.16, 0.24),
-            ("upper_neck", "head_top", 0.12, 0.17),
+            ("r_shoulder", "l_shoulder", 0.16, 0.22),
+            ("upper_neck", "head_top", 0.13, 0.19),
             ("pelvis", "thorax", 0.25, 0.31),
         ):
             assert low < length(a, b) < high
             if a.startswith("r_") and b.startswith("r_"):
                 assert length(a, b) == pytest.approx(length(*(JOINTS[FLIP[INDEX[name]]] for name in (a, b))))
-        np.testing.assert_allclose(joints[INDEX["pelvis"]], (joints[INDEX["r_hip"]] + joints[INDEX["l_hip"]]) / 2)
+        for middle, end in (("pelvis", "hip"), ("thorax", "shoulder")):
+            ends = joints[[INDEX[f"r_{end}"], INDEX[f"l_{end}"]]]
+            np.testing.assert_allclose(joints[INDEX[middle]], ends.mean(0), atol=1e-12)
 
 
-def test_scale_is_the_stature_in_pixels_over_200():
-    joints = annotated(standing_person(0)[0])["joints"]
-    drawn = joints[INDEX["r_ankle"], 1] - joints[INDEX["head_top"], 1]
-    assert 0.88 * 200 < drawn < 1.02 * 200
-    assert annotated(standing_person(0)[0])["scale"] == 1.0
+def test_scale_is_six_heads_over_200_and_the_center_lies_amid_the_joints():
+    said = annotated(standing_person(0)[0])
+    head = np.linalg.norm(said["joints"][INDEX["head_top"]] - said["joints"][INDEX["upper_neck"]])
+    assert said["scale"] == pytest.approx(6 * head / 200)
+    assert 0.9 < said["scale"] < 1.1  # the person is drawn 200 px tall
+    np.testing.assert_allclose(said["center"], said["joints"].mean(0))
+
+
+def test_a_head_that_points_at_the_camera_still_has_a_size():
+    person, _ = standing_person(0)
+    upright = person.head_length()
+    person.camera.rotation = body.turn("x", 90)  # seen from above
+    assert 0.5 * upright < person.head_length() < 0.9 * upright
+
+
+def test_heads_turn_no_further_than_necks_allow():
+    for seed in range(200):
+        rng = np.random.default_rng(seed)
+        angles = body.sample_angles(rng, ("bending", "crawling", "standing")[seed % 3])
+        _, _, chest, head = body.body_points(*angles, {name: limits[0] for name, limits in body.BUILD.items()})
+        assert chest[:, 1] @ head[:, 1] > np.cos(np.radians(60))
 
 
 @pytest.mark.parametrize(("azimuth", "order"), [(0, 1), (25, 1), (180, -1), (205, -1)])
@@ -195,7 +236,7 @@ def test_the_mat_is_laid_out_as_mpii_lays_out_its_own(dataset, release):
 
 def test_the_mat_says_what_render_person_says_counting_pixels_from_one(release):
     for i, annotation in enumerate(release.annolist):
-        people = synthetic.render_person(int(np.random.default_rng([3, i]).integers(2**53)))[1]
+        people = scene.render_person(int(np.random.default_rng([3, i]).integers(2**53)))[1]
         rects = np.atleast_1d(annotation.annorect)
         assert len(rects) == len(people)
         for rect, person in zip(rects, people, strict=True):
