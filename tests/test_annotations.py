@@ -9,10 +9,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from hgpose_utils.annotations import COLUMNS, check_people, joint_statistics, read_people
+from hgpose_utils.annotations import COLUMNS, check_people, read_people
 from hgpose_utils.crops import crop_box, make_crops, read_photo
 from hgpose_utils.files import HgposeError
 from hgpose_utils.skeleton import FLIP, INDEX, JOINTS, LSP_TO_MPII
+from hgpose_utils.statistics import joint_statistics
 
 
 def write_mpii(path, annolist, img_train):

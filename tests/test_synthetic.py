@@ -12,11 +12,12 @@ from PIL import Image
 from scipy.io import loadmat
 
 from hgpose_utils import body, drawing, scene, synthetic
-from hgpose_utils.annotations import joint_statistics, read_people
+from hgpose_utils.annotations import read_people
 from hgpose_utils.files import HgposeError
 from hgpose_utils.skeleton import FLIP, INDEX, JOINTS
+from hgpose_utils.statistics import joint_statistics
 
-MPII_STATISTICS = Path(__file__).parent.parent / "results/statistics/mpii.csv"
+MPII_STATISTICS = Path(__file__).parent.parent / "results/statistics/mpii-joints.csv"
 PEOPLE = 22  # more than one chunk, so that two workers share them
 
 
