@@ -22,6 +22,7 @@ Sources: PCK, Yang and Ramanan 2013, and its reference the torso, Sapp and Taska
 and MPII's evaluatePCKh.m; the report's, PyTorch-Pose's ``accuracy``.
 """
 
+import numpy as np
 import torch
 from torchmetrics import Metric
 
@@ -50,7 +51,7 @@ class PCK(Metric):
 
         Joints that are NaN in ``truth``, or of people with an unknown (NaN) reference, do not count.
         """
-        pred, truth, reference = (torch.as_tensor(v, device=self.device).double() for v in (pred, truth, reference))
+        pred, truth, reference = (_double(values, self.device) for values in (pred, truth, reference))
         reference = reference.expand(len(truth))[:, None]
         counts = ~(torch.isnan(truth).any(-1) | torch.isnan(reference))
         if annotated is not None:
@@ -75,6 +76,11 @@ class PCK(Metric):
     def score(self, found, annotated) -> torch.Tensor:
         """From the counts to what the metric is."""
         return found / annotated
+
+
+def _double(values, device) -> torch.Tensor:
+    """Float64; arrays are copied, because pandas gives out read-only ones, of which torch would warn."""
+    return torch.as_tensor(values if torch.is_tensor(values) else np.array(values), device=device).double()
 
 
 class PCKhAUC(PCK):
