@@ -108,8 +108,10 @@ def test_pckh_is_the_same_in_the_photo_and_in_the_input(crops):
     pred = truth + np.random.default_rng(0).normal(0, 2, truth.shape)
     in_photo = input_to_photo(pred, crops.boxes[:, None], 64)
     assert np.allclose(photo_to_input(in_photo, crops.boxes[:, None], 64), pred, equal_nan=True)
-    people = crops.people
-    score = pckh(in_photo, np.stack(people.joints), people.head_size.to_numpy())
+    in_photo_head = crops.people.head_size.to_numpy()
+    corners = np.stack([np.zeros((len(crops), 2)), np.stack([in_photo_head, 0 * in_photo_head], -1)])
+    assert np.allclose(np.diff(photo_to_input(corners, crops.boxes, 64), axis=0)[0, :, 0], head_size)
+    score = pckh(in_photo, np.stack(crops.people.joints), in_photo_head)
     assert score == pckh(pred, truth, head_size) and 0.2 < score < 0.8
 
 
@@ -132,9 +134,16 @@ def test_the_people_are_predicted_alike_in_every_batch_size(checkpoint, crops):
     assert whole[0].shape == (len(crops), 16, 2) and whole[1].shape == (len(crops), 16)
     joints, confidence = predict_people(predictor, crops, flip=True, quarter=True, batch_size=7)
     assert np.array_equal(joints, whole[0]) and np.allclose(confidence, whole[1], atol=1e-4)
-    images = predictor.inputs(crops.images(slice(0, 3)))
-    assert np.array_equal(decode(predictor.heatmaps(images, flip=True)[-1], quarter=True)[0], joints[:3])
     assert evaluate(predictor, crops, batch_size=3) == evaluate(predictor, crops, batch_size=20)
+
+
+def test_the_people_are_predicted_as_asked(checkpoint, crops):
+    predictor, three = PosePredictor.load(checkpoint, "cpu"), crops.take(slice(3))
+    images = predictor.inputs(three.images(slice(None)))
+    for flip, quarter in SETTINGS:
+        joints, confidence = predict_people(predictor, three, flip, quarter)
+        expected = decode(predictor.heatmaps(images, flip)[-1], quarter)
+        assert np.array_equal(joints, expected[0]) and np.array_equal(confidence, expected[1])
 
 
 def test_the_table_has_every_metric_in_every_setting_from_two_runs(crops):
