@@ -85,8 +85,8 @@ def three_people():
     truth[:, INDEX["l_wrist"]] = np.nan
     truth[1, INDEX["r_knee"]] = np.nan
     pred = np.nan_to_num(truth)
-    pred[:, INDEX["r_ankle"], 0] += (16, 4, -4)
-    pred[2, INDEX["r_knee"], 1] -= 16
+    pred[:, INDEX["r_ankle"], 0] += (16, 4, -12.5)
+    pred[2, INDEX["r_knee"], 1] -= 13
     pred[0, INDEX["r_elbow"], 1] += 24
     pred[0, INDEX["pelvis"], 1] += 100
     return pred, truth, np.array([40, 20, np.nan])
