@@ -166,15 +166,24 @@ def evaluate(
     data: Data,
     checkpoint: Path,
     split: str = "val",
-    quarter: Annotated[bool, typer.Option("--quarter", help="Move each joint by a quarter pixel.")] = False,
+    out: Annotated[Path | None, typer.Option(help="Where the whole table goes, a .csv file.")] = None,
 ):
-    """Scores a trained network (a .safetensors file) on a dataset's validation people."""
-    from hgpose_utils import predict
-    from hgpose_utils.crops import make_crops
+    """Scores a trained network (a .safetensors file) on a dataset's validation people, by every metric.
 
-    predictor = predict.PosePredictor.load(checkpoint)
-    scores = predict.evaluate(predictor, make_crops(data, predictor.size).split(split), quarter=quarter)
-    print("  ".join(f"{name} {value:.4f}" for name, value in scores.items()))
+    With and without averaging over the mirrored picture (flip) and moving each joint by a quarter pixel (quarter).
+    """
+    from hgpose_utils.crops import make_crops
+    from hgpose_utils.files import replacing
+    from hgpose_utils.predict import PosePredictor, evaluation_table
+
+    predictor = PosePredictor.load(checkpoint)
+    table = evaluation_table(predictor, make_crops(data, predictor.size).split(split))
+    by_setting = table.set_index(["metric", "flip", "quarter"])
+    print("Mean over the joints:", by_setting["mean"].unstack(["flip", "quarter"]).round(4), sep="\n")
+    print("\nWith flip and quarter:", by_setting.xs((True, True), level=(1, 2)).T.round(4), sep="\n")
+    if out:
+        with replacing(out) as file:
+            table.to_csv(file, index=False, float_format="%.6f")
 
 
 @app.command("predict")

@@ -12,15 +12,19 @@ from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from hgpose_utils.augment import no_jitter, warp
-from hgpose_utils.crops import MARGIN, Crops, crop_box, crop_to_photo, cut, read_photo
+from hgpose_utils.crops import MARGIN, Crops, crop_box, crop_to_photo, cut, photo_to_crop, read_photo
 from hgpose_utils.files import HgposeError, replacing
-from hgpose_utils.heatmaps import STRIDE, decode, encode
-from hgpose_utils.metrics import PCK, ReportPCK, TorsoPCK
+from hgpose_utils.heatmaps import average_flipped, decode
+from hgpose_utils.metrics import score_people
 from hgpose_utils.models import VARIANTS, build_model
 from hgpose_utils.plots import show_person
 from hgpose_utils.receptive_field import effective_field, gradient_map, influence
 from hgpose_utils.runs import Recipe
-from hgpose_utils.skeleton import JOINTS, PCKH_JOINTS
+from hgpose_utils.skeleton import JOINTS
+
+#: How joints are read off the heatmaps, plainest first: with the mirrored input's heatmaps averaged in or not (flip),
+#: moved by a quarter pixel or not (quarter).
+SETTINGS = tuple((flip, quarter) for flip in (False, True) for quarter in (False, True))
 
 
 @dataclass
@@ -67,20 +71,37 @@ class PosePredictor:
         photo = read_photo(image, upright=True)
         box = person_box(photo, center, scale)
         joints, confidence = decode(self.heatmaps(self.prepare(photo, box))[-1], quarter=True)
-        side = self.size * MARGIN
-        in_crop = joints[0].cpu().numpy().astype(float) + (side - self.size) / 2
-        return crop_to_photo(in_crop, box, side), confidence[0].cpu().numpy()
+        in_photo = input_to_photo(joints[0].cpu().numpy().astype(float), box, self.size)
+        return in_photo, confidence[0].cpu().numpy()
 
     def prepare(self, photo: torch.Tensor, box) -> torch.Tensor:
         """A photo uint8 [3, H, W] and its person's square (see `crops.crop_box`) -> an input [1, 3, size, size]."""
-        crop = cut(photo, box, round(self.size * MARGIN))[None]
-        return warp(crop, torch.zeros(1, 16, 2), no_jitter(1), self.size)[0]
+        return self.inputs(cut(photo, box, round(self.size * MARGIN))[None])
+
+    def inputs(self, crops: torch.Tensor) -> torch.Tensor:
+        """Crops uint8 [B, 3, S, S] -> the network's inputs [B, 3, size, size], as validation has them."""
+        return warp(crops, torch.zeros(len(crops), 16, 2), no_jitter(len(crops)), self.size)[0]
 
     @torch.inference_mode()
-    def heatmaps(self, images: torch.Tensor) -> list[torch.Tensor]:
-        """Inputs [B, 3, size, size] -> one [B, 16, size/4, size/4] a stack."""
+    def heatmaps(self, images: torch.Tensor, flip: bool = False) -> list[torch.Tensor]:
+        """Inputs [B, 3, size, size] -> one [B, 16, size/4, size/4] a stack; ``flip``: see `average_flipped`."""
+        if flip:
+            of_mirrored = self.heatmaps(images.flip(-1))
+            return [average_flipped(*pair) for pair in zip(self.heatmaps(images), of_mirrored, strict=True)]
         device = next(self.model.parameters()).device
         return [h.float() for h in self.model(images.to(device, memory_format=torch.channels_last))]
+
+
+def photo_to_input(points, boxes, size: int) -> np.ndarray:
+    """Points [..., 2] in pixels of the photo -> in the network's input. ``boxes`` [..., 3] as from `crop_box`."""
+    side = size * MARGIN
+    return photo_to_crop(points, boxes, side) - (side - size) / 2
+
+
+def input_to_photo(points, boxes, size: int) -> np.ndarray:
+    """The inverse of `photo_to_input`."""
+    side = size * MARGIN
+    return crop_to_photo(points + (side - size) / 2, boxes, side)
 
 
 def person_box(photo: torch.Tensor, center=None, scale=None) -> np.ndarray:
@@ -116,22 +137,64 @@ def write_poses(predictor: PosePredictor, photos, out: Path) -> None:
 
 
 @torch.inference_mode()
-def evaluate(predictor: PosePredictor, crops: Crops, batch_size: int = 32, quarter: bool = False) -> dict[str, float]:
-    """The report's PCK, PCK@0.2 of the torso and, where head sizes are known, PCKh@0.5, over the people."""
-    report, torso, pckh = ReportPCK(), TorsoPCK(), PCK(PCKH_JOINTS, 0.5)
-    joints = torch.from_numpy(crops.joints).float()
-    box = crops.people.scale.to_numpy() * 250
-    head_size = torch.from_numpy(crops.people.head_size.to_numpy(float) * predictor.size / box).float()
-    for rows in np.array_split(np.arange(len(crops)), -(-len(crops) // batch_size)):
-        images, truth = warp(crops.images(rows), joints[rows], no_jitter(len(rows)), predictor.size)
-        heatmaps = predictor.heatmaps(images)[-1].cpu()
-        targets, weights = encode(truth, predictor.size // STRIDE)
-        report.update(heatmaps, targets, weights)
-        pred = decode(heatmaps, quarter)[0]
-        torso.update(pred, truth)
-        pckh.update(pred, truth, head_size[rows])
-    scores = {"pck": report, "pck_torso": torso, "pckh": pckh}
-    return {name: float(metric.compute()) for name, metric in scores.items() if metric.annotated.sum()}
+def predict_settings(predictor: PosePredictor, crops: Crops, settings=SETTINGS, batch_size: int = 32) -> dict:
+    """The joints of all people, read off in several ways: (flip, quarter) -> what `predict_people` returns.
+
+    The network runs once a person, and once more on the mirrored input if any of the settings needs it.
+    """
+    people = len(crops)
+    poses = {setting: (np.empty((people, 16, 2)), np.empty((people, 16))) for setting in settings}
+    for start in range(0, people, batch_size):
+        rows = slice(start, start + batch_size)
+        images = predictor.inputs(crops.images(rows))
+        heatmaps = {False: predictor.heatmaps(images)[-1]}
+        if any(flip for flip, _ in settings):
+            heatmaps[True] = average_flipped(heatmaps[False], predictor.heatmaps(images.flip(-1))[-1])
+        for (flip, quarter), (joints, confidence) in poses.items():
+            found, peak = decode(heatmaps[flip], quarter)
+            joints[rows], confidence[rows] = found.cpu(), peak.cpu()
+    return poses
+
+
+def predict_people(
+    predictor: PosePredictor, crops: Crops, flip: bool = False, quarter: bool = False, batch_size: int = 32
+) -> tuple[np.ndarray, np.ndarray]:
+    """The joints [N, 16, 2] of all people, in pixels of the network's input, and their confidences [N, 16].
+
+    ``flip`` averages in the mirrored input's heatmaps, ``quarter`` moves each joint by a quarter heatmap pixel.
+    """
+    return predict_settings(predictor, crops, [(flip, quarter)], batch_size)[flip, quarter]
+
+
+def true_people(crops: Crops, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """The annotated joints [N, 16, 2] and head sizes [N] of people, in pixels of a network's input of ``size`` px."""
+    joints = photo_to_input(np.stack(crops.people.joints), crops.boxes[:, None], size)
+    return joints, crops.people.head_size.to_numpy(float) * size * MARGIN / crops.boxes[:, 2]
+
+
+def evaluate(
+    predictor: PosePredictor, crops: Crops, batch_size: int = 32, quarter: bool = False, flip: bool = False
+) -> dict[str, float]:
+    """Every metric's mean over the joints (see `metrics`); PCKh's where head sizes are known. Arguments as above."""
+    pred, _ = predict_people(predictor, crops, flip, quarter, batch_size)
+    scores = score_people(pred, *true_people(crops, predictor.size), predictor.size)
+    return {name: float(metric.compute()) for name, metric in scores.items()}
+
+
+def evaluation_table(predictor: PosePredictor, crops: Crops, batch_size: int = 32) -> pd.DataFrame:
+    """One row per metric, flip and quarter: its mean over the joints, its total (see `metrics`), and each joint's.
+
+    Columns: metric, flip, quarter, mean, total and the 16 joints' names, NaN for a joint that the metric does not count
+    or that nobody has annotated. Metrics that count nobody, as PCKh without head sizes, have no row.
+    """
+    truth, rows = true_people(crops, predictor.size), []
+    for (flip, quarter), (pred, _) in predict_settings(predictor, crops, batch_size=batch_size).items():
+        for name, metric in score_people(pred, *truth, predictor.size).items():
+            joints = metric.per_joint().tolist()
+            row = {"metric": name, "flip": flip, "quarter": quarter}
+            row |= {"mean": float(metric.compute()), "total": float(metric.total())}
+            rows.append(row | {joint: joints[i] if i in metric.joints else np.nan for i, joint in enumerate(JOINTS)})
+    return pd.DataFrame(rows).sort_values("metric", kind="stable", ignore_index=True)
 
 
 def influence_of_training(predictor: PosePredictor, crops: Crops, people: int = 64) -> pd.DataFrame:
@@ -141,8 +204,7 @@ def influence_of_training(predictor: PosePredictor, crops: Crops, people: int = 
     that hold 95 % are in ``attrs["effective"]``.
     """
     rows = np.arange(min(people, len(crops)))
-    joints = torch.zeros(len(rows), 16, 2)
-    images, _ = warp(crops.images(rows), joints, no_jitter(len(rows)), predictor.size)
+    images = predictor.inputs(crops.images(rows))
     torch.manual_seed(0)
     model, stacks = predictor.name.split("-s")
     networks = {"random": build_model(model, int(stacks)), "trained": predictor.model}

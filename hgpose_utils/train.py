@@ -55,7 +55,7 @@ def heatmap_loss(heatmaps: list[torch.Tensor], targets: torch.Tensor, weights: t
     """Mean squared error over the pixels of the annotated joints' heatmaps, summed over the stacks.
 
     ``heatmaps``: as many [B, 16, h, w] as there are stacks; ``targets`` [B, 16, h, w] and ``weights`` [B, 16] as from
-    `heatmaps.encode`. Every stack is held against the same targets: intermediate supervision (Newell et al., 3.2).
+    `heatmaps.encode`. Every stack is held against the same targets: intermediate supervision (Newell et al., 3.3).
     """
     w = weights[..., None, None]
     pixels = weights.sum().clamp(min=1) * targets.shape[-2] * targets.shape[-1]

@@ -304,7 +304,7 @@ ablation.round(4)
 #
 # ## References
 #
-# - Newell, Yang, Deng: *Stacked Hourglass Networks for Human Pose Estimation*, 2016, [arXiv:1603.06937](https://arxiv.org/abs/1603.06937), sections 3.2 and 3.3.
+# - Newell, Yang, Deng: *Stacked Hourglass Networks for Human Pose Estimation*, 2016, [arXiv:1603.06937](https://arxiv.org/abs/1603.06937), sections 3.3 and 3.4.
 # - Tieleman, Hinton: *RMSProp*, Neural Networks for Machine Learning, lecture 6.5, 2012.
 # - PyTorch-Pose, <https://github.com/bearpaw/pytorch-pose>: learning rate, metric.
 # - Lightning Fabric, <https://lightning.ai/docs/fabric>.

@@ -31,7 +31,10 @@ def test_from_drawn_people_to_a_pose(tmp_path, monkeypatch, capsys):
     history = read_runs(runs)
     assert history.epoch.tolist() == [1, 2] and history.dataset.unique().tolist() == ["people-64"]
     checkpoint = runs / "people-64/hru-s1/seed0/best.safetensors"
-    assert "pckh" in call("evaluate", "--data", data, checkpoint)
+    scores = call("evaluate", "--data", data, checkpoint, "--out", tmp_path / "scores.csv")
+    assert "pckh_auc" in scores and "r_ankle" in scores
+    table = pd.read_csv(tmp_path / "scores.csv")
+    assert len(table) == 5 * 4 and table["mean"].between(0, 1).all()
     call("predict", data / "images/000001.jpg", "--checkpoint", checkpoint, "--out", tmp_path / "poses")
     assert {f.name for f in (tmp_path / "poses").iterdir()} == {"000001-pose.png", "poses.json"}
     call("bench", "--size", 64, "--out", tmp_path / "bench")

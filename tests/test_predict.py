@@ -5,13 +5,30 @@ import zlib
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
+from hgpose_utils.augment import no_jitter
 from hgpose_utils.crops import read_photo
 from hgpose_utils.files import HgposeError
+from hgpose_utils.heatmaps import decode, encode
+from hgpose_utils.metrics import ReportPCK, pckh
 from hgpose_utils.models import build_model
-from hgpose_utils.predict import PosePredictor, person_box, write_poses
+from hgpose_utils.predict import (
+    SETTINGS,
+    PosePredictor,
+    evaluate,
+    evaluation_table,
+    input_to_photo,
+    person_box,
+    photo_to_input,
+    predict_people,
+    true_people,
+    write_poses,
+)
+from hgpose_utils.skeleton import JOINTS
+from hgpose_utils.train import Recipe, batches
 
 HG = {"model": "hg", "stacks": "1", "size": "64"}
 
@@ -41,12 +58,134 @@ def bright_spot(heatmap_pixel, size=16):
     return Spot()
 
 
+class Symmetric(torch.nn.Module):
+    """Knows left from right, and draws for a mirrored picture exactly the mirrored heatmaps, left and right swapped."""
+
+    def __init__(self):
+        super().__init__()
+        tap = {"r": [1.0, 2, 4], "l": [4.0, 2, 1]}  # right joints look to one side, left ones to the other
+        taps = [tap.get(name[0] if name[1] == "_" else "", [1.0, 3, 1]) for name in JOINTS]
+        self.taps = torch.nn.Parameter(torch.tensor(taps)[:, None, None])
+        self.calls = 0
+
+    def forward(self, images):
+        self.calls += 1
+        grey = F.avg_pool2d(images.mean(1, keepdim=True), 4)
+        return [F.conv2d(grey, self.taps, padding=(0, 1))]
+
+
 def test_joints_come_back_in_the_photos_own_pixels():
     photo = torch.zeros(3, 400, 600, dtype=torch.uint8)
     predictor = PosePredictor(bright_spot((8, 8)), size=64)  # just below and right of the input's centre
     joints, confidence = predictor(photo, center=[300, 200 - 15 * 0.8], scale=0.8)  # a box of 200 px around (300, 200)
     assert joints.shape == (16, 2) and confidence.tolist() == [1] * 16
     assert np.allclose(joints, [300 + 2 * 200 / 64, 200 + 2 * 200 / 64], atol=1)
+
+
+def test_an_exactly_symmetric_network_gains_nothing_from_flips():
+    images = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    predictor = PosePredictor(Symmetric(), size=64)
+    plain, flipped = (predictor.heatmaps(images, flip)[-1] for flip in (False, True))
+    assert (plain[:, 0] - plain[:, 5]).abs().max() > 0.1  # ankles: left is not right
+    assert torch.allclose(flipped, plain, atol=1e-5)
+
+
+def test_flips_average_the_heatmaps_of_both_pictures():
+    predictor = PosePredictor(bright_spot((3, 5)), size=64)  # sees the same spot in the mirrored picture
+    heatmaps = predictor.heatmaps(torch.zeros(1, 3, 64, 64), flip=True)[-1][0]
+    assert torch.equal(heatmaps.nonzero()[:2, 1:], torch.tensor([[5, 3], [5, 12]])) and heatmaps.max() == 0.5
+
+
+def test_the_truth_is_where_training_has_it(crops):
+    _, joints, _, _ = next(
+        batches(crops, no_jitter(len(crops)), np.arange(len(crops)), Recipe(batch_size=99, size=64), "cpu")
+    )
+    assert np.allclose(true_people(crops, 64)[0], joints.numpy(), atol=1e-3, equal_nan=True)
+
+
+def test_pckh_is_the_same_in_the_photo_and_in_the_input(crops):
+    truth, head_size = true_people(crops, 64)
+    pred = truth + np.random.default_rng(0).normal(0, 4, truth.shape)
+    in_photo = input_to_photo(pred, crops.boxes[:, None], 64)
+    assert np.allclose(photo_to_input(in_photo, crops.boxes[:, None], 64), pred, equal_nan=True)
+    in_photo_head = crops.people.head_size.to_numpy()
+    corners = np.stack([np.zeros((len(crops), 2)), np.stack([in_photo_head, 0 * in_photo_head], -1)])
+    assert np.allclose(np.diff(photo_to_input(corners, crops.boxes, 64), axis=0)[0, :, 0], head_size)
+    score = pckh(in_photo, np.stack(crops.people.joints), in_photo_head)
+    assert score == pckh(pred, truth, head_size) and 0.2 < score < 0.8
+
+
+def test_decoded_joints_come_back_to_the_photo_without_a_shift(crops):
+    truth, _ = true_people(crops, 64)
+    inside = ((truth > -0.5) & (truth < 63.5)).all(-1)
+    maps, _ = encode(torch.from_numpy(truth), 16)
+    photo_pixels = crops.boxes[:, None, 2:] / (1.5 * 64)  # an input pixel
+    for quarter, most in ((False, 2), (True, 1)):
+        found = input_to_photo(decode(maps, quarter)[0].numpy(), crops.boxes[:, None], 64)
+        error = ((found - np.stack(crops.people.joints)) / photo_pixels)[inside]
+        at_border = ((truth < 3.5) | (truth > 59.5))[inside] if quarter else np.zeros_like(error, bool)
+        assert np.abs(error[~at_border]).max() <= most + 1e-6
+        assert np.abs(error.mean(0)).max() < 3 * most / np.sqrt(3 * len(error))  # 3 standard errors around 0
+
+
+def test_the_people_are_predicted_alike_in_every_batch_size(checkpoint, crops):
+    predictor = PosePredictor.load(checkpoint, "cpu")
+    whole = predict_people(predictor, crops, flip=True, quarter=True, batch_size=99)
+    assert whole[0].shape == (len(crops), 16, 2) and whole[1].shape == (len(crops), 16)
+    joints, confidence = predict_people(predictor, crops, flip=True, quarter=True, batch_size=7)
+    assert np.array_equal(joints, whole[0]) and np.allclose(confidence, whole[1], atol=1e-4)
+    assert evaluate(predictor, crops, batch_size=3) == evaluate(predictor, crops, batch_size=20)
+
+
+def test_the_people_are_predicted_as_asked(checkpoint, crops):
+    predictor, three = PosePredictor.load(checkpoint, "cpu"), crops.take(slice(3))
+    images = predictor.inputs(three.images(slice(None)))
+    for flip, quarter in SETTINGS:
+        joints, confidence = predict_people(predictor, three, flip, quarter)
+        expected = decode(predictor.heatmaps(images, flip)[-1], quarter)
+        assert np.array_equal(joints, expected[0]) and np.array_equal(confidence, expected[1])
+
+
+def test_the_table_has_every_metric_in_every_setting_from_two_runs(crops):
+    predictor = PosePredictor(Symmetric(), size=64)
+    table = evaluation_table(predictor, crops, batch_size=len(crops))
+    assert predictor.model.calls == 2
+    assert list(table.columns) == ["metric", "flip", "quarter", "mean", "total", *JOINTS]
+    metrics = ["pck", "pck_torso", "pckh", "pckh_0.1", "pckh_auc"]
+    assert list(zip(table.metric, table.flip, table.quarter, strict=True)) == [
+        (metric, *setting) for metric in metrics for setting in SETTINGS
+    ]
+    assert np.allclose(table[list(JOINTS)].mean(axis=1), table["mean"])  # of the joints that count
+    for flip, quarter in SETTINGS:
+        rows = table[(table.flip == flip) & (table.quarter == quarter)].set_index("metric")
+        assert rows["mean"].to_dict() == evaluate(predictor, crops, flip=flip, quarter=quarter)
+
+
+def test_the_tables_pck_is_the_one_that_training_logs(checkpoint, crops):
+    predictor = PosePredictor.load(checkpoint)
+    recipe, metric = Recipe(batch_size=6, size=64), ReportPCK()
+    for images, _, targets, weights in batches(crops, no_jitter(len(crops)), np.arange(len(crops)), recipe, "cpu"):
+        metric.update(predictor.heatmaps(images)[-1].cpu(), targets, weights)
+    table = evaluation_table(predictor, crops)
+    assert table["mean"][0] == pytest.approx(float(metric.compute())) and table.metric[0] == "pck"
+
+
+class Perfect(torch.nn.Module):
+    """Draws the targets themselves, batch after batch."""
+
+    def __init__(self, targets):
+        super().__init__()
+        self.weight, self.targets = torch.nn.Parameter(torch.zeros(1)), iter(targets)
+
+    def forward(self, images):
+        return [next(self.targets)]
+
+
+def test_a_perfect_network_has_a_perfect_score(crops):
+    targets, _ = encode(torch.from_numpy(true_people(crops, 64)[0]), 16)
+    scores = evaluate(PosePredictor(Perfect(targets.split(6)), size=64), crops, batch_size=6)
+    assert scores["pck"] == scores["pckh"] == 1 > scores["pckh_auc"] > scores["pckh_0.1"]
+    assert scores["pck_torso"] > 0.95  # the smallest torsos are not much larger than a heatmap pixel
 
 
 def test_without_a_box_the_whole_picture_is_the_box():
