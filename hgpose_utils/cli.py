@@ -204,16 +204,18 @@ def bench(
     model: str = "hg",
     stacks: int = 1,
     size: Size = 256,
+    batch_size: int = 8,
     nine: Annotated[bool, typer.Option("--nine", help="Measure all nine networks, our way.")] = False,
     out: Annotated[Path, typer.Option(help="Where the table goes.")] = Path("results/bench"),
 ):
-    """Measures a network's speed on this machine, the peers' way and ours."""
+    """Measures a network's speed on this machine, from the peers' way to ours, step by step."""
     from hgpose_utils import bench as speed
     from hgpose_utils.files import replacing
 
-    table = speed.bench_nine(size) if nine else speed.bench(model, stacks, size)
-    print(table.to_string(index=False, float_format="{:.1f}".format))
-    with replacing(out / f"{'nine' if nine else 'ways'}-{speed.machine()}.csv") as file:
+    table = speed.bench_nine(size, batch_size) if nine else speed.bench(model, stacks, size, batch_size)
+    print(table.to_string(index=False, float_format="{:.2f}".format))
+    batch = "" if batch_size == 8 else f"-batch{batch_size}"
+    with replacing(out / f"{'nine' if nine else 'ways'}-{speed.machine()}{batch}.csv") as file:
         table.to_csv(file, index=False, float_format="%.4g")
 
 

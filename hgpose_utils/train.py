@@ -1,9 +1,11 @@
 """The training loop: recipe in, one row of history an epoch out."""
 
+import ctypes
 import logging
 import math
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import lightning
@@ -40,6 +42,7 @@ def make_fabric(precision: str | None = None) -> lightning.Fabric:
         torch.backends.cudnn.benchmark = True
         torch.set_float32_matmul_precision("high")
     else:
+        keep_freed_memory()
         processor = torch.cpu.get_capabilities()
         accelerator, fast = "cpu", any(processor.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
     return lightning.Fabric(
@@ -49,6 +52,15 @@ def make_fabric(precision: str | None = None) -> lightning.Fabric:
         strategy="ddp" if int(os.environ.get("WORLD_SIZE", 1)) > 1 else "auto",
         precision=precision or ("bf16-mixed" if fast else "32-true"),
     )
+
+
+def keep_freed_memory() -> None:
+    """Tells glibc to keep what is freed: handing it back and fetching it anew, zeroed, costs an eighth of each step."""
+    with suppress(OSError, AttributeError):  # other systems have other allocators
+        change = ctypes.CDLL("libc.so.6").mallopt
+        change(-3, 32 * 2**20)  # M_MMAP_THRESHOLD, the highest that it takes
+        change(-1, -1)  # M_TRIM_THRESHOLD: never
+        change(-2, 256 * 2**20)  # M_TOP_PAD
 
 
 def heatmap_loss(heatmaps: list[torch.Tensor], targets: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:

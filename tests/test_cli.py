@@ -37,8 +37,6 @@ def test_from_drawn_people_to_a_pose(tmp_path, monkeypatch, capsys):
     assert len(table) == 5 * 4 and table["mean"].between(0, 1).all()
     call("predict", data / "images/000001.jpg", "--checkpoint", checkpoint, "--out", tmp_path / "poses")
     assert {f.name for f in (tmp_path / "poses").iterdir()} == {"000001-pose.png", "poses.json"}
-    call("bench", "--size", 64, "--out", tmp_path / "bench")
-    assert len(pd.read_csv(next((tmp_path / "bench").glob("*.csv")))) == 3
 
 
 @pytest.fixture
