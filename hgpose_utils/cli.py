@@ -147,9 +147,21 @@ def _train(recipes, data, runs, precision, compiled, tensorboard, deadline=math.
         history = train(recipe, crops, folder, name, fabric, fabric.print, True, deadline, compiled)
         if len(history):
             fabric.print(f"{folder}: {len(history)} epochs, PCK {history.pck.iloc[-1]:.3f}")
+        if fabric.is_global_zero and (folder / "last.pt").exists() and len(history) == recipe.epochs:
+            _write_errors(folder, crops)
         if is_late(fabric, deadline) or len(history) < recipe.epochs:
             fabric.print("time is up: run it again to go on")
             break
+
+
+def _write_errors(folder, crops):
+    from hgpose_utils.files import replacing
+    from hgpose_utils.predict import PosePredictor, heatmap_errors
+
+    if not (folder / "errors.csv.gz").exists():
+        table = heatmap_errors(PosePredictor.of_last_epoch(folder), crops.split("val"))
+        with replacing(folder / "errors.csv.gz") as file:
+            table.to_csv(file, index=False, float_format="%.4g", compression={"method": "gzip", "mtime": 0})
 
 
 def _tensorboard(folder, run):
@@ -242,13 +254,13 @@ def field(
 
 @app.command()
 def report():
-    """Makes the README's tables anew from results/."""
-    from hgpose_utils.budget import ROOT
+    """Makes the pages' tables anew from results/."""
     from hgpose_utils.files import replacing
-    from hgpose_utils.results import write_readme
+    from hgpose_utils.results import PAGES, write_tables
 
-    with replacing(ROOT / "README.md") as file:
-        file.write_text(write_readme((ROOT / "README.md").read_text()))
+    for page in PAGES:
+        with replacing(page) as file:
+            file.write_text(write_tables(page.read_text()))
 
 
 @app.command()

@@ -7,11 +7,11 @@ import numpy as np
 import torch
 from IPython.display import Markdown
 
-from hgpose_utils.results import network_name
 from hgpose_utils.skeleton import JOINTS, LIMBS
 
 #: Okabe and Ito's colours, told apart by the colour-blind too; more stacks, a more solid line.
 COLOURS = {"hg": "#0072b2", "hru": "#e69f00", "new": "#009e73"}
+CONTROL = "#cc79a7"  # of networks that the report does not have
 LINES = {1: ":", 2: "--", 8: "-"}
 
 
@@ -87,11 +87,12 @@ def plot_accuracy(rows, axis=None, title: str = ""):
     """PCK against the epoch, one line a network (averaged over seeds), named at its end. Returns the axes."""
     axis = axis or plt.subplots(figsize=(7, 4.2))[1]
     ends = []
-    for (model, stacks), run in rows.groupby(["model", "stacks"]):
+    for network, run in rows.groupby("network"):
         curve = run.groupby("epoch").pck.mean()
         marker = "o" if len(curve) < 4 else None
-        axis.plot(curve.index, curve, LINES.get(stacks, "-."), color=COLOURS.get(model), marker=marker, markersize=4)
-        ends.append((curve.iloc[-1], network_name(model, stacks), COLOURS.get(model)))
+        style, colour = LINES.get(run.stacks.iloc[0], "-."), colour_of(network)
+        axis.plot(curve.index, curve, style, color=colour, marker=marker, markersize=4)
+        ends.append((curve.iloc[-1], network, colour))
     low, high = axis.get_ylim()
     ends.sort()
     at_the_right = axis.get_yaxis_transform()  # x in widths of the axes, y in PCK
@@ -100,6 +101,12 @@ def plot_accuracy(rows, axis=None, title: str = ""):
     axis.set(xlabel="epoch", ylabel="validation PCK", title=title)
     axis.xaxis.get_major_locator().set_params(integer=True)
     return axis
+
+
+def colour_of(network: str) -> str:
+    """The colour of "HRU-s2": its model's, and another one for what the report does not have ("HG532-s1")."""
+    model, stacks = network.split("-s", 1)
+    return COLOURS.get(model.lower(), CONTROL) if stacks.isdecimal() else CONTROL
 
 
 def show_source(*parts):

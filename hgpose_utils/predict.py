@@ -14,7 +14,7 @@ from torch import nn
 from hgpose_utils.augment import no_jitter, warp
 from hgpose_utils.crops import MARGIN, Crops, crop_box, crop_to_photo, cut, photo_to_crop, read_photo
 from hgpose_utils.files import HgposeError, replacing
-from hgpose_utils.heatmaps import average_flipped, decode
+from hgpose_utils.heatmaps import STRIDE, average_flipped, decode, nearest_pixel
 from hgpose_utils.metrics import score_people
 from hgpose_utils.models import VARIANTS, build_model
 from hgpose_utils.plots import show_person
@@ -60,6 +60,15 @@ class PosePredictor:
             raise HgposeError(f"{checkpoint} calls itself {recipe.network} but holds another network's weights") from e
         model = model.to(device, memory_format=torch.channels_last).eval()
         return cls(model, size, recipe.network)
+
+    @classmethod
+    def of_last_epoch(cls, folder, device: str = "cpu") -> "PosePredictor":
+        """The network as it was after the last epoch of a run, from the run folder's ``last.pt``."""
+        saved = torch.load(Path(folder) / "last.pt", map_location=device, weights_only=True)
+        recipe = Recipe(**saved["recipe"])
+        model = build_model(recipe.model, recipe.stacks, channels=recipe.channels)
+        model.load_state_dict(saved["model"])
+        return cls(model.to(device, memory_format=torch.channels_last).eval(), recipe.size, recipe.network)
 
     @torch.inference_mode()
     def __call__(self, image, center=None, scale=None) -> tuple[np.ndarray, np.ndarray]:
@@ -170,6 +179,16 @@ def true_people(crops: Crops, size: int) -> tuple[np.ndarray, np.ndarray]:
     """The annotated joints [N, 16, 2] and head sizes [N] of people, in pixels of a network's input of ``size`` px."""
     joints = photo_to_input(np.stack(crops.people.joints), crops.boxes[:, None], size)
     return joints, crops.people.head_size.to_numpy(float) * size * MARGIN / crops.boxes[:, 2]
+
+
+def heatmap_errors(predictor: PosePredictor, crops: Crops) -> pd.DataFrame:
+    """How far each person's joints are off, as the report's PCK measures it: from highest pixel to highest pixel.
+
+    One row per person, one column per joint, in pixels of the heatmap; NaN for a joint that is not annotated.
+    """
+    pred, _ = predict_people(predictor, crops)
+    truth = nearest_pixel(torch.from_numpy(true_people(crops, predictor.size)[0]), predictor.size).numpy()
+    return pd.DataFrame(np.linalg.norm(pred - truth, axis=-1) / STRIDE, columns=JOINTS)
 
 
 def evaluate(

@@ -1,22 +1,41 @@
 """The report's numbers and ours, read from results/ and nowhere else."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from hgpose_utils.budget import ROOT
 from hgpose_utils.files import HgposeError
+from hgpose_utils.heatmaps import STRIDE
+from hgpose_utils.runs import Recipe
+from hgpose_utils.skeleton import REPORT_JOINTS
 
-RUN_COLUMNS = ["dataset", "train_people", "val_people", "model", "stacks", "seed", "size", "network", "epoch"]
+#: The pages with tables that are made from results/.
+PAGES = (ROOT / "README.md", ROOT / "benchmarks/README.md")
+
+RUN_COLUMNS = [
+    "dataset",
+    "train_people",
+    "val_people",
+    "network",
+    "model",
+    "stacks",
+    "channels",
+    "seed",
+    "size",
+    "epoch",
+]
 RUN_COLUMNS += ["loss", "val_loss", "pck", "pck_torso", "peak", "learning_rate", "images_per_second", "seconds"]
 
 NAMES = {"hg": "HG", "hru": "HRU", "new": "New"}
 
 
-def network_name(model: str, stacks: int) -> str:
-    """ "new", 8 -> "New-s8", as the report writes it."""
-    return f"{NAMES.get(model, model)}-s{stacks}"
+def network_name(model: str, stacks: int, channels: int = 256) -> str:
+    """ "new", 8 -> "New-s8", as the report writes it; with 532 channels "New532-s8"."""
+    return f"{NAMES.get(model, model)}{channels if channels != 256 else ''}-s{stacks}"
 
 
 def read_report() -> pd.DataFrame:
@@ -46,14 +65,63 @@ def read_runs(folder=ROOT / "results/runs") -> pd.DataFrame:
 def _read_run(folder: Path) -> pd.DataFrame:
     try:
         config = json.loads((folder / "config.json").read_text())
-        run = config["recipe"] | config["dataset"] | {"dataset": config["dataset"]["name"]}
-        return _named(pd.read_csv(folder / "history.csv").assign(**run))[RUN_COLUMNS]
-    except (ValueError, KeyError, OSError) as e:
+        recipe = Recipe(**config["recipe"])
+        network = recipe.name.replace(recipe.network, network_name(recipe.model, recipe.stacks, recipe.channels))
+        run = asdict(recipe) | config["dataset"] | {"dataset": config["dataset"]["name"], "network": network}
+        return pd.read_csv(folder / "history.csv").assign(**run)[RUN_COLUMNS]
+    except (ValueError, KeyError, TypeError, OSError) as e:
         raise HgposeError(f"cannot read the run in {folder}: {e}; delete it or make it again") from e
 
 
 def _named(table: pd.DataFrame) -> pd.DataFrame:
     return table.assign(network=[network_name(m, s) for m, s in zip(table.model, table.stacks, strict=True)])
+
+
+def read_errors(dataset: str, folder=ROOT / "results/runs") -> dict[tuple[str, int], pd.DataFrame]:
+    """The last epoch's errors of a dataset's runs: (network, seed) -> people × joints, in tenths of the heatmap's side.
+
+    At most 0.5 is found, for the report's PCK. Runs that are not finished have none.
+    """
+    errors = {}
+    for file in sorted((Path(folder) / dataset).glob("*/seed*/errors.csv.gz")):
+        run = _read_run(file.parent).iloc[0]
+        errors[run.network, run.seed] = pd.read_csv(file) / (run["size"] / STRIDE / 10)
+    return errors
+
+
+def pck_of_errors(errors: pd.DataFrame, counts=None) -> np.ndarray:
+    """The report's PCK from errors in tenths of the heatmap's side; person i counts ``counts`` [..., i] times."""
+    joints = errors.to_numpy()[:, REPORT_JOINTS]
+    counts = np.ones(len(joints)) if counts is None else counts
+    return ((counts @ (joints <= 0.5)) / (counts @ ~np.isnan(joints))).mean(-1)
+
+
+def bootstrap(errors: dict[tuple[str, int], pd.DataFrame], draws: int = 10_000, seed: int = 0) -> pd.DataFrame:
+    """PCK (the mean over seeds) on validation people drawn anew: one row a draw, one column a network.
+
+    Paired: in each draw all networks meet the same people (Efron and Tibshirani, An Introduction to the Bootstrap,
+    1993). It tells how much the choice of people matters, not how much another seed would.
+    """
+    people = {len(table) for table in errors.values()}
+    if len(people) != 1:
+        raise HgposeError(f"the runs were validated on different numbers of people ({people}): compare like with like")
+    n = people.pop()
+    counts = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), draws).astype(np.float32)
+    drawn = pd.DataFrame({run: pck_of_errors(table, counts) for run, table in errors.items()})
+    return drawn.T.groupby(level=0, sort=False).mean().T
+
+
+def differences(errors: dict[tuple[str, int], pd.DataFrame], pairs) -> pd.DataFrame:
+    """How many points of PCK the first network of each pair is ahead of the second, with its 95 % interval."""
+    drawn, rows = 100 * bootstrap(errors), {}
+    seen = pd.Series({run: 100 * pck_of_errors(table) for run, table in errors.items()}).groupby(level=0).mean()
+    seeds = pd.Series(1, index=pd.MultiIndex.from_tuples(errors)).groupby(level=0).sum()
+    for one, other in pairs:
+        if one in drawn and other in drawn:
+            low, high = (drawn[one] - drawn[other]).quantile([0.025, 0.975])
+            row = {"ahead by": seen[one] - seen[other], "from": low, "to": high}
+            rows[f"{one} before {other}"] = row | {"seeds": int(min(seeds[one], seeds[other]))}
+    return pd.DataFrame(rows, index=["ahead by", "from", "to", "seeds"]).T
 
 
 def accuracy_table(rows: pd.DataFrame) -> pd.DataFrame:
@@ -65,13 +133,14 @@ def accuracy_table(rows: pd.DataFrame) -> pd.DataFrame:
 
 def last_epochs(rows: pd.DataFrame) -> pd.DataFrame:
     """One row per run: its last epoch, with the best PCK of all epochs and the mean of their seconds beside it."""
-    runs = rows.groupby(["dataset", "model", "stacks", "seed"], sort=False)
-    last = rows.loc[runs.epoch.idxmax()].set_index(["dataset", "model", "stacks", "seed"])
+    run = ["dataset", "network", "seed"]
+    runs = rows.groupby(run, sort=False)
+    last = rows.loc[runs.epoch.idxmax()].set_index(run)
     return last.assign(best_pck=runs.pck.max(), seconds=runs.seconds.mean()).reset_index()
 
 
-def readme_tables() -> dict[str, str]:
-    """The tables of the README, by name, as Markdown: everything in them comes from results/."""
+def tables() -> dict[str, str]:
+    """The tables of the pages, by name, as Markdown: everything in them comes from results/."""
     runs = last_epochs(read_runs())
     runs = runs.assign(**{"minutes per epoch": runs.seconds / 60})
     runs = runs.rename(columns={"pck": "PCK", "pck_torso": "PCK@0.2 of the torso", "train_people": "people"})
@@ -83,7 +152,23 @@ def readme_tables() -> dict[str, str]:
     theirs = pd.DataFrame(
         {"checkpoint, MB": sizes, "PCK at epoch 15": last, "best PCK": best.pck, "at epoch": best.epoch}
     )
-    return {"runs": _markdown(runs[columns]), "report": _markdown(theirs.loc[last.index].reset_index())}
+    tables = {"runs": _markdown(runs[columns]), "report": _markdown(theirs.loc[last.index].reset_index())}
+    return tables | {kind: speeds(kind) for kind in ("ways", "nine")}
+
+
+def speeds(kind: str) -> str:
+    """The tables that `hgpose bench` wrote, "ways" or "nine", one for each machine and batch size."""
+    parts = []
+    for file in sorted((ROOT / "results/bench").glob(f"{kind}-*.csv")):
+        table = pd.read_csv(file)
+        about = table.iloc[0]
+        network = f"{about.network}, " if "network" in table else ""
+        parts.append(
+            f"{about.device}, {network}{about['size']} px, batch {about.batch}, torch {about.torch}, {about.date}:"
+        )
+        same = ["network", "size", "batch", "peak GFLOP/s", "date", "device", "torch"]
+        parts.append(_markdown(table.drop(columns=same, errors="ignore")))
+    return "\n\n".join(parts)
 
 
 def _markdown(table: pd.DataFrame) -> str:
@@ -98,10 +183,11 @@ def _markdown(table: pd.DataFrame) -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
-def write_readme(text: str) -> str:
-    """The README's text with its tables, between ``<!-- table: NAME -->`` and ``<!-- end -->``, made anew."""
-    for name, table in readme_tables().items():
+def write_tables(text: str) -> str:
+    """A page's text with its tables, between ``<!-- table: NAME -->`` and ``<!-- end -->``, made anew."""
+    for name, table in tables().items():
         start = f"<!-- table: {name} -->"
-        before, rest = text.split(start)
-        text = f"{before}{start}\n{table}\n<!-- end -->{rest.split('<!-- end -->', 1)[1]}"
+        if start in text:
+            before, rest = text.split(start)
+            text = f"{before}{start}\n{table}\n<!-- end -->{rest.split('<!-- end -->', 1)[1]}"
     return text

@@ -1,8 +1,9 @@
 """A run and its folder: the recipe, the history, the checkpoints.
 
-run folder: results/runs/<dataset>/<model>-s<stacks>/seed<n>/
+run folder: results/runs/<dataset>/<network>/seed<n>/, the network say hg-s1; hg-s1-lr0.25 if that is not as usual
     config.json          the recipe, the data, the machine
     history.csv          one row an epoch
+    errors.csv.gz        the last epoch's error of each validation person's joints, in heatmap pixels
     best.safetensors     the weights of the best epoch (not in git)
     last.pt              all that is needed to go on, and previous.pt, the same an epoch earlier (not in git)
 """
@@ -67,13 +68,21 @@ class Recipe:
 
     @property
     def network(self) -> str:
-        """What the network is filed under: "hg-s1", or "hg532-s1" with 532 channels instead of 256."""
+        """The network's name: "hg-s1", or "hg532-s1" with 532 channels instead of 256."""
         return f"{self.model}{self.channels if self.channels != 256 else ''}-s{self.stacks}"
+
+    @property
+    def name(self) -> str:
+        """What the run is filed under: the network's name, and what else differs from the usual recipe."""
+        odd = [f"lr{self.learning_rate:g}"] if self.learning_rate != 2.5e-4 else []
+        odd += [] if self.occluded else ["visible"]
+        odd += [] if self.intermediate else ["last"]
+        return "-".join([self.network, *odd])
 
 
 def run_folder(runs, dataset: str, recipe: Recipe) -> Path:
     """Where a run's files lie."""
-    return Path(runs) / dataset / recipe.network / f"seed{recipe.seed}"
+    return Path(runs) / dataset / recipe.name / f"seed{recipe.seed}"
 
 
 def dataset_name(data, size: int) -> str:

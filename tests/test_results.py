@@ -1,12 +1,27 @@
 import json
 import shutil
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from hgpose_utils.budget import ROOT
+from hgpose_utils.cli import app
 from hgpose_utils.files import HgposeError
 from hgpose_utils.models import NINE
-from hgpose_utils.results import accuracy_table, last_epochs, read_report, read_report_sizes, read_runs, write_readme
+from hgpose_utils.results import (
+    PAGES,
+    accuracy_table,
+    bootstrap,
+    differences,
+    last_epochs,
+    pck_of_errors,
+    read_errors,
+    read_report,
+    read_report_sizes,
+    read_runs,
+    write_tables,
+)
 
 
 def test_the_reports_tables_are_whole():
@@ -17,9 +32,10 @@ def test_the_reports_tables_are_whole():
     assert len(read_report_sizes()) == len(NINE)
 
 
-def test_the_readmes_tables_come_from_results():
-    text = (ROOT / "README.md").read_text()
-    assert write_readme(text) == text, "run make report"
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.parent.name)
+def test_the_pages_tables_come_from_results(page):
+    text = page.read_text()
+    assert "<!-- table: " in text and write_tables(text) == text, "run make report"
 
 
 def test_committed_runs_say_what_they_are_and_learnt():
@@ -49,3 +65,48 @@ def test_a_new_run_shows_up_and_a_damaged_one_is_named(tmp_path):
     (folder / "config.json").write_text("{")
     with pytest.raises(HgposeError, match="seed1"):
         read_runs(tmp_path)
+
+
+def errors(*found):
+    """The errors of people of whom all joints are found, or none."""
+    return pd.DataFrame(np.where(np.array(found)[:, None], 0.1, 3.0) * np.ones(16))
+
+
+def test_pck_of_errors_by_hand():
+    table = errors(1, 1, 0, 0)
+    table.iloc[0, 0] = np.nan  # a right ankle: 1 of 3 found instead of 2 of 4
+    assert pck_of_errors(table) == pytest.approx((9 * 2 / 4 + 1 / 3) / 10)
+    assert pck_of_errors(table, np.array([[1, 1, 0, 0], [0, 0, 5, 0]])).tolist() == [1, 0]
+
+
+def test_the_bootstrap_is_paired_and_as_wide_as_it_should_be():
+    rng = np.random.default_rng(0)
+    one = rng.random(1000) < 0.4
+    better = one | (rng.random(1000) < 0.1)  # finds all that the other finds, and a tenth of the rest
+    runs = {("A-s1", 0): errors(*one), ("B-s1", 0): errors(*better), ("C-s1", 0): errors(*one)}
+    table = differences(runs, [("B-s1", "A-s1"), ("C-s1", "A-s1"), ("D-s1", "A-s1")])
+    assert list(table.index) == ["B-s1 before A-s1", "C-s1 before A-s1"]
+    gain = better.mean() - one.mean()
+    width = 2 * 1.96 * (gain * (1 - gain) / 1000) ** 0.5
+    assert table.iloc[0]["ahead by"] == pytest.approx(100 * gain)
+    assert table.iloc[0]["to"] - table.iloc[0]["from"] == pytest.approx(100 * width, rel=0.05)
+    assert table.iloc[1].tolist() == [0, 0, 0, 1]
+
+
+def test_seeds_are_averaged():
+    runs = {("A-s1", 0): errors(1, 1), ("A-s1", 1): errors(0, 0), ("B-s1", 0): errors(0, 0), ("B-s1", 3): errors(0, 0)}
+    assert differences(runs, [("A-s1", "B-s1")]).values.tolist() == [[50, 50, 50, 2]]
+    with pytest.raises(HgposeError, match="different numbers of people"):
+        bootstrap({("A-s1", 0): errors(1, 1), ("B-s1", 0): errors(1)})
+
+
+def test_the_errors_of_the_last_epoch_give_its_pck(dataset, tmp_path, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["hgpose"])
+    for people in (8, 12):
+        options = ["--size", "64", "--epochs", "1", "--batch-size", "4", "--channels", "32", "--people", str(people)]
+        runs = tmp_path / str(people)
+        app(["train", "--data", str(dataset), "--runs", str(runs), *options], standalone_mode=False)
+        history = next(runs.rglob("history.csv"))
+        (run,) = read_errors("people-64", runs).items()
+        assert run[0] == ("HG32-s1", 0) and len(run[1]) == read_runs(runs).val_people[0]
+        assert pck_of_errors(run[1]) == pytest.approx(pd.read_csv(history).pck[0], abs=0.03)  # bfloat16 there

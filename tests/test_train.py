@@ -164,7 +164,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_the_last_good_checkpoi
         return heatmap_loss(heatmaps, targets, weights) * (float("nan") if len(calls) == 3 else 1)
 
     monkeypatch.setattr("hgpose_utils.train.heatmap_loss", loss)
-    with pytest.raises(HgposeError, match=r"loss is nan in epoch 2, step 3 of 4: learning rate 0\.00025"):
+    with pytest.raises(HgposeError, match=r"loss is nan in epoch 2, step 3 of 5: learning rate 0\.00025"):
         run(replace(recipe, epochs=2), crops, tmp_path)
     assert all(file.read_bytes() == content for file, content in before.items())
 
