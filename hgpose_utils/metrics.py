@@ -27,7 +27,7 @@ import torch
 from torchmetrics import Metric
 
 from hgpose_utils.heatmaps import decode, nearest_pixel, to_heatmap_pixels
-from hgpose_utils.skeleton import INDEX, JOINTS, PCKH_JOINTS, REPORT_JOINTS
+from hgpose_utils.skeleton import FLIP, INDEX, JOINTS, PCKH_JOINTS, REPORT_JOINTS
 
 ALL_JOINTS = tuple(range(len(JOINTS)))
 
@@ -154,3 +154,11 @@ def pck(pred, truth, reference, annotated=None, fraction: float = 0.5, joints=tu
 def pckh(pred, truth, head_size, annotated=None, fraction: float = 0.5) -> float:
     """PCKh@0.5 (Andriluka et al. 2014): ``pred``, ``truth`` [N, 16, 2], ``head_size`` [N], ``annotated`` [N, 16]."""
     return pck(pred, truth, head_size, annotated, fraction, PCKH_JOINTS)
+
+
+def swapped(pred, truth, reference, fraction: float = 0.5) -> np.ndarray:
+    """[N, 16] bool: joints that are not found, but lie where the same joint of the other side is. Units as in `PCK`."""
+    pred, truth = np.asarray(pred, float), np.asarray(truth, float)
+    limit = fraction * np.broadcast_to(reference, len(truth))[:, None]
+    away = [np.linalg.norm(pred - place, axis=-1) <= limit for place in (truth, truth[:, FLIP])]
+    return ~away[0] & away[1] & ~np.isnan(truth).any(-1)

@@ -6,10 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
 
 from hgpose_utils.budget import ROOT
+from hgpose_utils.cost import forward_gflop
 from hgpose_utils.files import HgposeError
 from hgpose_utils.heatmaps import STRIDE
+from hgpose_utils.models import build_model, count_parameters
 from hgpose_utils.runs import Recipe
 from hgpose_utils.skeleton import REPORT_JOINTS
 
@@ -122,6 +125,56 @@ def differences(errors: dict[tuple[str, int], pd.DataFrame], pairs) -> pd.DataFr
             row = {"ahead by": seen[one] - seen[other], "from": low, "to": high}
             rows[f"{one} before {other}"] = row | {"seeds": int(min(seeds[one], seeds[other]))}
     return pd.DataFrame(rows, index=["ahead by", "from", "to", "seeds"]).T
+
+
+def pck_per_joint(errors: dict[tuple[str, int], pd.DataFrame]) -> pd.DataFrame:
+    """The share of joints found, left and right together, best first; one column a network, the mean over seeds."""
+    found = {run: (table <= 0.5).sum() / table.notna().sum() for run, table in errors.items()}
+    joints = pd.DataFrame(found).T.groupby(level=0, sort=False).mean().T
+    joints = joints.groupby(lambda joint: joint.removeprefix("r_").removeprefix("l_"), sort=False).mean()
+    return joints.loc[joints.mean(axis=1).sort_values(ascending=False).index].dropna()
+
+
+def costs(rows: pd.DataFrame) -> pd.DataFrame:
+    """What each network of some runs reaches (the mean of its last three epochs), and what it takes."""
+    table = {}
+    for network, run in rows.groupby("network", sort=False):
+        one = run.iloc[0]
+        with torch.device("meta"):
+            model = build_model(one.model, int(one.stacks), channels=int(one.channels))
+        table[network] = {
+            "PCK": summaries(run).loc[network, "mean of the last three"],
+            "million parameters": count_parameters(model) / 1e6,
+            "GFLOP forward": forward_gflop(model, int(one["size"])),
+            "minutes of training": run.groupby("seed").seconds.sum().mean() / 60,
+        }
+    return pd.DataFrame(table).T
+
+
+def verdict(table: pd.DataFrame, pair: str) -> str:
+    """One row of `differences` in words: decided only by an interval on one side of zero, and more than one seed."""
+    if pair not in table.index:
+        return "not decided: no such runs yet"
+    ahead, low, high, seeds = table.loc[pair]
+    numbers = f"{ahead:+.1f} points, 95 % from {low:+.1f} to {high:+.1f}, {seeds:.0f} seed{'s' * (seeds > 1)}"
+    if low <= 0 <= high:
+        return f"not decided: {numbers}"
+    if seeds < 2:
+        return f"not decided, leaning to {'yes' if low > 0 else 'no'}: {numbers}"
+    return f"{'supported' if low > 0 else 'not supported'}: {numbers}"
+
+
+def summaries(rows: pd.DataFrame) -> pd.DataFrame:
+    """Each network's PCK after its last epoch, after its best, and the mean of its last three; the mean over seeds."""
+    runs = rows.sort_values("epoch").groupby(["network", "seed"], sort=False).pck
+    table = pd.DataFrame(
+        {
+            "last epoch": runs.last(),
+            "best epoch": runs.max(),
+            "mean of the last three": runs.apply(lambda pck: pck.tail(3).mean()),
+        }
+    )
+    return table.groupby(level="network", sort=False).mean()
 
 
 def accuracy_table(rows: pd.DataFrame) -> pd.DataFrame:

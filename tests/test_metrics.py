@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hgpose_utils.heatmaps import decode, encode, to_input_pixels
-from hgpose_utils.metrics import PCK, PCKhAUC, ReportPCK, TorsoPCK, pck, pckh, score_people
+from hgpose_utils.metrics import PCK, PCKhAUC, ReportPCK, TorsoPCK, pck, pckh, score_people, swapped
 from hgpose_utils.skeleton import INDEX, PCKH_JOINTS, REPORT_JOINTS
 
 
@@ -203,3 +203,13 @@ def test_pckh_is_the_same_in_every_unit_of_length(seed, scale, shift):
     pred, truth, head_size = noisy_people(seed)
     moved = pckh(pred * scale + shift, truth * scale + shift, head_size * scale)
     assert moved == pytest.approx(pckh(pred, truth, head_size), nan_ok=True)
+
+
+def test_swapped_by_hand():
+    truth = np.full((2, 16, 2), np.nan)
+    truth[:, INDEX["r_knee"]], truth[:, INDEX["l_knee"]], truth[:, INDEX["thorax"]] = (0, 0), (10, 0), (5, 5)
+    pred = np.zeros((2, 16, 2))
+    pred[0, INDEX["l_knee"]] = 0, 1  # at the right knee
+    pred[1, INDEX["r_knee"]], pred[1, INDEX["l_knee"]] = (5, 0), (10, 0)  # far from both; found
+    found = swapped(pred, truth, np.array([4, 4]))
+    assert np.argwhere(found).tolist() == [[0, INDEX["l_knee"]]]
