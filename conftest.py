@@ -6,6 +6,7 @@ from pathlib import Path
 
 os.environ.setdefault("HGPOSE_BUDGET", "fast")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("TQDM_DISABLE", "1")
 
 
 def pytest_configure(config):

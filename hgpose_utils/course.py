@@ -1,5 +1,6 @@
 """Runs the notebooks from their scripts, top to bottom, and keeps what they show."""
 
+import os
 import shutil
 from pathlib import Path
 
@@ -51,6 +52,7 @@ def run_course(out=None, in_place: bool = False, only: tuple[str, ...] = ()) -> 
 def run_notebook(script: Path) -> nbformat.NotebookNode:
     """A paired script as a notebook with the outputs of one clean run, and nothing that changes from run to run."""
     notebook = jupytext.read(script, fmt="py:percent")
+    os.environ["TQDM_DISABLE"] = "1"  # in the kernel: a bar is for those who sit before it
     with tqdm(desc=script.stem, total=sum(c.cell_type == "code" for c in notebook.cells), mininterval=0) as bar:
         client = NotebookClient(
             notebook,

@@ -211,8 +211,9 @@ def make_crops(dataset, size: int = 256, progress: bool = True) -> Crops:
     if unreadable is None:
         unreadable = _write_crops(people, boxes, side, pixels, notes, progress)
     if unreadable:
-        names = ", ".join(sorted(Path(people.image[i]).name for i in unreadable)[:3])
-        warnings.warn(f"{len(unreadable)} people left out, photo missing or unreadable: {names} …", stacklevel=2)
+        names = sorted(Path(people.image[i]).name for i in unreadable)
+        named = ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
+        warnings.warn(f"{len(unreadable)} people left out, photo missing or unreadable: {named}", stacklevel=2)
     if len(unreadable) == len(people):
         raise HgposeError(f"none of the {len(people)} photos in {folder.parent} can be read: are they unpacked there?")
     crops = Crops(people, boxes, np.load(pixels, mmap_mode="r"), np.arange(len(people)))

@@ -52,7 +52,7 @@ def test_committed_runs_say_what_they_are_and_learnt():
 def test_a_new_run_shows_up_and_a_damaged_one_is_named(tmp_path):
     folder = tmp_path / "mpii/hg-s2/seed1"
     folder.mkdir(parents=True)
-    source = next((ROOT / "results/runs").rglob("config.json")).parent
+    source = ROOT / "results/runs/photos-128/hg-s1/seed0"
     config = json.loads((source / "config.json").read_text())
     config["recipe"] |= {"stacks": 2, "seed": 1}
     (folder / "config.json").write_text(json.dumps(config | {"dataset": config["dataset"] | {"name": "mpii"}}))
@@ -61,7 +61,7 @@ def test_a_new_run_shows_up_and_a_damaged_one_is_named(tmp_path):
     (other / "config.json").write_text((folder / "config.json").read_text().replace('"seed": 1', '"seed": 2'))
     (other / "history.csv").write_text("\n".join((folder / "history.csv").read_text().splitlines()[:3]) + "\n")
     last = last_epochs(read_runs(tmp_path))
-    assert last[["dataset", "stacks", "seed", "epoch"]].values.tolist() == [["mpii", 2, 1, 3], ["mpii", 2, 2, 2]]
+    assert last[["dataset", "stacks", "seed", "epoch"]].values.tolist() == [["mpii", 2, 1, 15], ["mpii", 2, 2, 2]]
     (folder / "config.json").write_text("{")
     with pytest.raises(HgposeError, match="seed1"):
         read_runs(tmp_path)
