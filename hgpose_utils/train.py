@@ -139,7 +139,7 @@ class Watch:
         self.bar.total = steps * images
         self.bar.set_postfix(loss=f"{float(losses[-LOOK:].mean()):.5f}", PCK=self.pck, refresh=False)
         self.bar.update(step * images - self.bar.n)
-        if is_late(self.fabric, self.deadline):
+        if step < steps and is_late(self.fabric, self.deadline):
             raise TimeUp
 
 
