@@ -35,7 +35,7 @@ class Budget:
 
 BUDGETS = {
     "fast": Budget("fast", people=60, size=64, stacks=2, epochs=1, batch_size=8, pck_range=(0, 1)),
-    "course": Budget("course", people=1200, size=128, stacks=2, epochs=8, batch_size=8, pck_range=(0.3, 0.7)),
+    "course": Budget("course", people=1200, size=128, stacks=2, epochs=8, batch_size=8, pck_range=(0.2, 0.6)),
     "full": Budget("full", people=25204, size=256, stacks=8, epochs=15, batch_size=8, pck_range=(0.5, 1)),
 }
 
