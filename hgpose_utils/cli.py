@@ -148,18 +148,18 @@ def _train(recipes, data, runs, precision, compiled, tensorboard, deadline=math.
         if len(history):
             fabric.print(f"{folder}: {len(history)} epochs, PCK {history.pck.iloc[-1]:.3f}")
         if fabric.is_global_zero and (folder / "last.pt").exists() and len(history) == recipe.epochs:
-            _write_errors(folder, crops)
+            _write_errors(folder, crops, fabric.device)
         if is_late(fabric, deadline) or len(history) < recipe.epochs:
             fabric.print("time is up: run it again to go on")
             break
 
 
-def _write_errors(folder, crops):
+def _write_errors(folder, crops, device):
     from hgpose_utils.files import replacing
     from hgpose_utils.predict import PosePredictor, heatmap_errors
 
     if not (folder / "errors.csv.gz").exists():
-        table = heatmap_errors(PosePredictor.of_last_epoch(folder), crops.split("val"))
+        table = heatmap_errors(PosePredictor.of_last_epoch(folder, device), crops.split("val"))
         with replacing(folder / "errors.csv.gz") as file:
             table.to_csv(file, index=False, float_format="%.4g", compression={"method": "gzip", "mtime": 0})
 

@@ -62,7 +62,7 @@ class PosePredictor:
         return cls(model, size, recipe.network)
 
     @classmethod
-    def of_last_epoch(cls, folder, device: str = "cpu") -> "PosePredictor":
+    def of_last_epoch(cls, folder, device="cpu") -> "PosePredictor":
         """The network as it was after the last epoch of a run, from the run folder's ``last.pt``."""
         saved = torch.load(Path(folder) / "last.pt", map_location=device, weights_only=True)
         recipe = Recipe(**saved["recipe"])
