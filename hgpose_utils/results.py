@@ -219,11 +219,11 @@ def tables() -> dict[str, str]:
     theirs = pd.DataFrame(
         {"checkpoint, MB": sizes, "PCK at epoch 15": last, "best PCK": best.pck, "at epoch": best.epoch}
     )
-    tables = {"runs": _markdown(runs[columns]), "report": _markdown(theirs.loc[last.index].reset_index())}
+    tables = {"runs": markdown(runs[columns]), "report": markdown(theirs.loc[last.index].reset_index())}
     ahead = differences(read_errors("photos-128"), CLAIMS)
     verdicts = pd.DataFrame([(claim, verdict(ahead, *pair)) for pair, claim in CLAIMS.items()])
     verdicts.columns = ["what the report says", "what our runs on photos say"]
-    return tables | {"verdicts": _markdown(verdicts)} | {kind: speeds(kind) for kind in ("ways", "nine")}
+    return tables | {"verdicts": markdown(verdicts)} | {kind: speeds(kind) for kind in ("ways", "nine")}
 
 
 def speeds(kind: str) -> str:
@@ -237,11 +237,13 @@ def speeds(kind: str) -> str:
             f"{about.device}, {network}{about['size']} px, batch {about.batch}, torch {about.torch}, {about.date}:"
         )
         same = ["network", "size", "batch", "peak GFLOP/s", "date", "device", "torch"]
-        parts.append(_markdown(table.drop(columns=same, errors="ignore")))
+        parts.append(markdown(table.drop(columns=same, errors="ignore")))
     return "\n\n".join(parts)
 
 
-def _markdown(table: pd.DataFrame) -> str:
+def markdown(table: pd.DataFrame) -> str:
+    """A table for a page; numbers below 1 with three places, others with one."""
+
     def cell(value):
         return (f"{value:.1f}" if value >= 1 else f"{value:.3f}") if isinstance(value, float) else str(value)
 

@@ -215,7 +215,7 @@ for name in VARIANTS:
     print(f"{name}: 95 % of the gradient lie within {effective_field(gradient)} of {size} px")
 
 # %% [markdown]
-# Then the networks that we trained on 8,000 photos (notebook 5), on 64 photos of people that they had not seen. These curves were measured once and are read from `results/effective_field/`
+# Then the networks that we trained on 2,000 photos ([notebook 5](05_results.ipynb)), on 64 photos of people that they had not seen. These curves were measured once and are read from `results/effective_field/`
 # (`hgpose field` makes them).
 
 # %%
@@ -239,12 +239,12 @@ figure.savefig(budget.out / "effective_fields.png")
 
 # %% [markdown]
 # **Figure:** the share of the gradient that lies within a square around the output pixel, against the square's side, for HG (blue), HRU (orange) and New (green); dotted with random weights, solid
-# after three epochs on photos; grey, a network that looks everywhere alike. A curve that rises early belongs to a network that looks near its output only; New's do, with and without training.
-# Training makes HG and New look further than at random, and HRU nearer.
+# after training on photos (each in its best epoch); grey, a network that looks everywhere alike. A curve that rises early belongs to a network that looks near its output only; New's do, with and without training.
+# Training makes HG look further than at random, and New much further.
 #
-# The surprise: after training, half of HG's gradient lies within 59 pixels, half of HRU's within 49, and half of New's within 33. **The network with the smallest theoretical field looks
-# furthest.** The wide unit enlarges what *can* be seen, and three epochs of training made no use of it (one seed each: an observation, not a law). If HRU and New are better, it is
-# hardly because they look further. This is where the report's argument, "a larger receptive field, therefore a better model", needs more than arithmetic.
+# The surprise: after training, half of HG's gradient lies within 57 pixels, half of HRU's within 55, and half of New's within 43. **The network with the smallest theoretical field looks
+# as far as any.** The wide unit enlarges what *can* be seen, and 15 epochs of training made no more use of it (one seed each: an observation, not a law). In notebook 5 New is the best of the three, so it is
+# hardly because it looks further. This is where the report's argument, "a larger receptive field, therefore a better model", needs more than arithmetic.
 #
 # ## Exercises
 #
