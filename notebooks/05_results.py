@@ -192,7 +192,7 @@ joints.round(2)
 figure, axis = plt.subplots(figsize=(8, 3.6))
 for network in joints.columns:
     axis.plot(joints.index, joints[network], "o", ms=7, alpha=0.8, color=colour_of(network), label=network)
-axis.set(ylabel="PCK", ylim=(0, None))
+axis.set(ylabel="PCK", ylim=(0, 1.15 * joints.max(axis=None)))
 axis.tick_params(axis="x", rotation=60)
 axis.legend(ncols=3, frameon=False)
 plt.show()
@@ -212,7 +212,7 @@ for axis, column in zip(axes, ["million parameters", "GFLOP forward", "minutes o
     for network, row in price.iterrows():
         axis.plot(row[column], row["PCK"], "o", color=colour_of(network), ms=8)
         axis.annotate(network, (row[column], row["PCK"]), (6, 4), textcoords="offset points", fontsize=9)
-    axis.set(xlabel=column, xlim=(0, 1.25 * price[column].max()), ylim=(0, None))
+    axis.set(xlabel=column, xlim=(0, 1.25 * price[column].max()), ylim=(0, 1.15 * price.PCK.max()))
 axes[0].set_ylabel("PCK, mean of the last three epochs")
 plt.show()
 

@@ -72,12 +72,13 @@ pd.Series(lost, name="share of the annotated joints without a target").round(4)
 
 
 # %%
-# NBVAL_CHECK_OUTPUT
 def read_off(points, stride):
     """Where the highest pixel of a perfect heatmap of this stride would put each point."""
     return (((points + 0.5) / stride - 0.5).round() + 0.5) * stride - 0.5
 
 
+# %%
+# NBVAL_CHECK_OUTPUT
 points = torch.rand(100_000, 2, generator=torch.Generator().manual_seed(0)) * 256 - 0.5
 for stride in (2, 4, 8):
     error = torch.linalg.vector_norm(read_off(points, stride) - points, dim=-1).mean()

@@ -35,9 +35,11 @@ print(f"{math.pi / 4096:.6f} {heatmap_loss([torch.zeros_like(targets)], targets,
 # Two people found and twenty missed: each batch has its own percentage, and the small one counts as much as the large one.
 
 # %%
-# NBVAL_CHECK_OUTPUT
 right, wrong = targets, targets.roll(20, -1)
 whole, parts = ReportPCK(), []
+
+# %%
+# NBVAL_CHECK_OUTPUT
 for people, heatmaps in ((2, right), (20, wrong)):
     batch = heatmaps.expand(people, -1, -1, -1), targets.expand(people, -1, -1, -1), weights.expand(people, -1)
     alone = ReportPCK()
@@ -57,6 +59,7 @@ crops = make_crops(make_dataset(budget.data, budget.people), 128, progress=False
 recipe = Recipe(size=128, batch_size=64)
 
 
+# %%
 def targets_of(part):
     """Target heatmaps and weights of all people of a split, without augmentation."""
     people = crops.split(part)
@@ -64,6 +67,7 @@ def targets_of(part):
     return (torch.cat(tensors) for tensors in zip(*parts, strict=True))
 
 
+# %%
 mean = next(targets_of("train")).mean(0)
 targets, weights = targets_of("val")
 metric = ReportPCK()
