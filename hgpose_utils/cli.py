@@ -17,6 +17,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
+STOPPED = 130  # typer's status after Ctrl-C
 UsageError = typer.BadParameter.__base__  # typer exports the child alone
 
 Data = Annotated[Path, typer.Option("--data", help="A dataset's folder or annotation file (data/README.md).")]
@@ -279,11 +280,13 @@ def main():
     """Runs the command line, turning every expected error into one line on stderr and exit status 2."""
     try:
         status = app(sys.argv[1:] or ["--help"], standalone_mode=False)
+        if status == STOPPED:
+            raise KeyboardInterrupt
     except (HgposeError, UsageError) as e:
         message = e.format_message() if isinstance(e, UsageError) else str(e)
         print(f"hgpose: {message}", file=sys.stderr)
         status = 2
     except (typer.Abort, KeyboardInterrupt):
-        print("hgpose: stopped", file=sys.stderr)
-        status = 130
+        print("hgpose: stopped; what is done is kept", file=sys.stderr)
+        status = STOPPED
     sys.exit(status)

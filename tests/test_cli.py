@@ -87,3 +87,12 @@ def test_the_module_runs_too_and_shows_no_traceback():
     command = [sys.executable, "-m", "hgpose_utils", "train", "--data", "nowhere"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 2 and done.stderr.count("\n") == 1 and "Traceback" not in done.stderr
+
+
+def test_ctrl_c_is_one_line_too(monkeypatch, capsys, dataset):
+    def interrupt(path):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("hgpose_utils.annotations.check_people", interrupt)
+    status, _, err = hgpose(monkeypatch, capsys, "data", "check", dataset)
+    assert status == 130 and err.strip() == "hgpose: stopped; what is done is kept"
