@@ -132,7 +132,7 @@ def test_other_people_are_refused(recipe, crops, tmp_path):
 def test_two_processes_count_every_person_once(recipe, crops, dataset, tmp_path):
     command = ["-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone", "-m", "hgpose_utils", "train"]
     options = f"--data {dataset} --size 64 --batch-size 2 --epochs 1 --runs {tmp_path}".split()
-    subprocess.run([sys.executable, *command, *options], check=True, capture_output=True, timeout=120)
+    subprocess.run([sys.executable, *command, *options], check=True, capture_output=True, timeout=300)
     folder = next(tmp_path.rglob("config.json")).parent
     assert json.loads((folder / "config.json").read_text())["processes"] == 2
     logged = pd.read_csv(folder / "history.csv").iloc[0]
@@ -179,12 +179,20 @@ def test_flat_heatmaps_are_noticed(recipe, crops, tmp_path, monkeypatch):
 def test_time_is_kept(recipe, crops, tmp_path):
     lines, ten = [], replace(recipe, epochs=10)
     quietly = {"log": lines.append, "progress": False}
-    assert train(ten, crops, tmp_path, "people-64", deadline=time.monotonic(), **quietly).empty  # within an epoch
+    assert train(ten, crops, tmp_path, "people-64", deadline=time.monotonic(), **quietly).empty
     assert "time is up after 0 of 10" in lines[-1] and not (tmp_path / "last.pt").exists()
     seconds = run(recipe, crops, tmp_path).seconds[0]
     start = time.monotonic()
     history = train(ten, crops, tmp_path, "people-64", deadline=start + 3.5 * seconds, **quietly)
-    assert 1 < len(history) < 10 and time.monotonic() - start < 5 * seconds
+    assert 1 < len(history) < 10 and time.monotonic() - start < 3.5 * seconds + 5
+
+
+def test_an_epoch_that_is_cut_off_leaves_nothing(recipe, crops, tmp_path, monkeypatch):
+    answers = iter([False, False, True])  # before the epoch, after its first step, after its second
+    monkeypatch.setattr("hgpose_utils.train.is_late", lambda fabric, deadline: next(answers))
+    monkeypatch.setattr("hgpose_utils.train.LOOK", 1)
+    assert run(recipe, crops, tmp_path).empty and next(answers, "all asked") == "all asked"
+    assert [file.name for file in tmp_path.iterdir()] == ["config.json"]
 
 
 @pytest.mark.parametrize(
