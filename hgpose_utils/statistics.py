@@ -6,11 +6,12 @@ import numpy as np
 import pandas as pd
 from scipy.cluster.vq import kmeans2, vq
 
-from hgpose_utils.skeleton import INDEX, JOINTS, LIMBS, PCKH_JOINTS, REPORT_JOINTS
+from hgpose_utils.metrics import pck
+from hgpose_utils.skeleton import INDEX, JOINTS, LIMBS, PCKH_JOINTS
 
 QUANTILES = np.linspace(0, 1, 41).round(3)
 CLUSTERS = 12  # of poses, as many as can be looked at
-TOLERANCE = 0.5 / 10 * 250 / 200  # the report's PCK: half of a tenth of the box, whose side is 1.25 heights
+TENTH_OF_THE_BOX = 1.25 / 10  # the reference of the report's PCK: the box's side is 1.25 heights
 
 
 def joint_statistics(people: pd.DataFrame) -> pd.DataFrame:
@@ -93,8 +94,7 @@ def guessing(people: pd.DataFrame, clusters=(1, 4, 16, 64, 256)) -> pd.Series:
     found = {}
     for k in (k for k in clusters if k <= len(training) / 2):
         typical = cluster_poses(training, k)
-        error = np.linalg.norm(validation - typical[nearest_pose(validation, typical)], axis=-1)
-        found[k] = (error[:, REPORT_JOINTS] <= TOLERANCE).mean()
+        found[k] = pck(typical[nearest_pose(validation, typical)], validation, TENTH_OF_THE_BOX)
     return pd.Series(found, name="pck").rename_axis("clusters")
 
 

@@ -399,16 +399,14 @@ for way, quarter in [("highest pixel", False), ("and a quarter pixel", True)]:
 
 # %%
 from hgpose_utils.metrics import pckh
+from hgpose_utils.predict import true_people
 
-head_size = torch.from_numpy(crops.people.head_size.to_numpy(float) * 256 / (250 * crops.people.scale.to_numpy()))
-upright = (
-    (torch.from_numpy(crops.joints).float() + 0.5) - (crops.side - 256) / 2 - 0.5
-)  # the input without augmentation
-maps, weights = encode(upright, size=64)
+truth, head_size = map(torch.from_numpy, true_people(crops, 256))  # in pixels of the input, without augmentation
+maps, weights = encode(truth, size=64)
 rows = {}
 for way, quarter in [("highest pixel", False), ("and a quarter pixel", True)]:
     read = decode(maps, quarter)[0]
-    rows[way] = {f"PCKh@{f}": pckh(read, upright, head_size, weights, fraction=f) for f in (0.5, 0.1, 0.05)}
+    rows[way] = {f"PCKh@{f}": pckh(read, truth, head_size, weights, fraction=f) for f in (0.5, 0.1, 0.05)}
 pd.DataFrame(rows).T.round(3)
 
 # %% [markdown]

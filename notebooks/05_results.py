@@ -123,10 +123,10 @@ runs.set_index("network")[["dataset", "train_people", "size", "seed", "epoch", "
 # ### Real photos, 128 px
 #
 # All by **one recipe**: 15 epochs of the same 2,000 sports photos (LSP Extended) at 128 × 128 px, RMSProp at 2.5e-4, batches of 8, validated on 1,000 other photos. That is what two CPU cores manage;
-# it is a twentieth of the pictures that the report's networks saw, at half the resolution, and harder photos (in [notebook 1](01_data_exploration.ipynb) guessing the mean pose finds 4 % of these joints, and 16 % of MPII's).
+# it is an eleventh of the pictures that the report's networks saw, at half the resolution, and harder photos (in [notebook 1](01_data_exploration.ipynb) guessing the mean pose finds 4 % of these joints, and 16 % of MPII's).
 # So the numbers are lower. What can be compared is the **order and the gaps**.
 #
-# One network is not in the report: HG532, the original HG with 532 channels instead of 256. It has as many parameters as New, and none of its ideas.
+# The control that the report lacks is HG532: the original HG with 532 channels instead of 256, which has as many parameters as New, and none of its ideas. It shows up below as soon as its run lies in `results/runs/`.
 
 # %%
 photos = ours[(ours.dataset == "photos-128") & ours.network.str.fullmatch(r"[A-Za-z]+\d*-s\d+")]

@@ -12,7 +12,7 @@ from hgpose_utils.results import accuracy_table, bootstrap, differences, read_er
 # %% [markdown]
 # ## Exercise 1: another epoch
 #
-# With 1 and 2 stacks New wins nearly whatever the epoch; with 8 it is a matter of luck. (With 1 stack HG's column comes from another recipe: that win says little.)
+# With 1 and 2 stacks New wins whatever the epoch; with 8 it is a matter of luck. (With 1 stack HG's column comes from another recipe: that win says little.)
 
 # %%
 # NBVAL_CHECK_OUTPUT
