@@ -21,6 +21,10 @@ STOPPED = 130  # typer's status after Ctrl-C
 UsageError = typer.BadParameter.__base__  # typer exports the child alone
 
 Data = Annotated[Path, typer.Option("--data", help="A dataset's folder or annotation file (data/README.md).")]
+Datasets = Annotated[
+    list[Path],
+    typer.Option("--data", help="A dataset's folder or annotation file (data/README.md); repeat it to join several."),
+]
 Runs = Annotated[Path, typer.Option("--runs", help="Where the runs' folders lie.")]
 People = Annotated[int | None, typer.Option(help="Train on this many people, evenly spread; all, if not given.")]
 Precision = Annotated[
@@ -84,7 +88,7 @@ def crop(dataset: Path, size: Size = 256):
 
 @app.command()
 def train(
-    data: Data,
+    data: Datasets,
     model: Annotated[str, typer.Option(help="hg, hru or new.")] = "hg",
     stacks: Annotated[int, typer.Option(help="How many hourglasses (the report: 1, 2, 8).")] = 1,
     epochs: int = 15,
@@ -95,6 +99,7 @@ def train(
     channels: Annotated[int, typer.Option(help="The network's width; 532 gives HG as many weights as New.")] = 256,
     people: People = None,
     occluded: Annotated[bool, typer.Option(help="Train on hidden joints too; PyTorch-Pose does not.")] = True,
+    decay: Annotated[bool, typer.Option("--decay", help="Let the learning rate fall to nothing.")] = False,
     runs: Runs = Path("results/runs"),
     precision: Precision = None,
     compiled: Compile = False,
@@ -103,13 +108,14 @@ def train(
     """Trains one network; run again, it goes on where it stopped."""
     from hgpose_utils.runs import Recipe
 
-    recipe = Recipe(model, stacks, epochs, batch_size, learning_rate, size, seed, True, channels, people, occluded)
+    rest = {"channels": channels, "people": people, "occluded": occluded, "decay": decay}
+    recipe = Recipe(model, stacks, epochs, batch_size, learning_rate, size, seed, **rest)
     _train([recipe], data, runs, precision, compiled, tensorboard)
 
 
 @app.command("report-runs")
 def report_runs(
-    data: Data,
+    data: Datasets,
     epochs: int = 15,
     batch_size: int = 8,
     size: Size = 256,
@@ -131,7 +137,7 @@ def report_runs(
 
 
 def _train(recipes, data, runs, precision, compiled, tensorboard, deadline=math.inf):
-    from hgpose_utils.crops import make_crops
+    from hgpose_utils.crops import join, make_crops
     from hgpose_utils.runs import dataset_name, device_name, run_folder
     from hgpose_utils.train import is_late, make_fabric, train
 
@@ -140,7 +146,7 @@ def _train(recipes, data, runs, precision, compiled, tensorboard, deadline=math.
     fabric.print(f"{device_name(fabric.device)}, {fabric.world_size} × {fabric._precision.precision}, channels-last")
     name = dataset_name(data, recipes[0].size)
     with fabric.rank_zero_first():
-        crops = make_crops(data, recipes[0].size, progress=fabric.is_global_zero)
+        crops = join([make_crops(some, recipes[0].size, progress=fabric.is_global_zero) for some in data])
     for recipe in recipes:
         folder = run_folder(runs, name, recipe)
         if tensorboard:
@@ -247,7 +253,7 @@ def field(
 
     predictor = PosePredictor.load(checkpoint)
     table = influence_of_training(predictor, make_crops(data, predictor.size).split("val"), people)
-    name = f"{dataset_name(data, predictor.size)}-{predictor.name}"
+    name = f"{dataset_name([data], predictor.size)}-{predictor.name}"
     print(f"{name}: 95 % of the gradient within", table.attrs["effective"])
     with replacing(out / f"{name}.csv") as file:
         table.to_csv(file, float_format="%.4f")

@@ -117,6 +117,16 @@ class Crops:
         return self.take(chosen)
 
 
+def join(parts: list[Crops]) -> Crops:
+    """The people of several datasets as one; their pixels then lie in memory."""
+    if len(parts) == 1:
+        return parts[0]
+    people = pd.concat([part.people for part in parts], ignore_index=True)
+    boxes = np.concatenate([part.boxes for part in parts])
+    store = np.concatenate([part.store[part.rows] for part in parts])
+    return Crops(people, boxes, store, np.arange(len(people)))
+
+
 def one_ahead(function, items):
     """Like ``map``, but while one result is used, the next is made in a thread."""
     with ThreadPoolExecutor(1) as pool:

@@ -47,6 +47,7 @@ class Recipe:
     channels: int = 256  # more of them make a network wider
     people: int | None = None  # how many of the training people are used, evenly spread; None: all
     occluded: bool = True  # whether hidden joints are trained on too; PyTorch-Pose does not (both score them)
+    decay: bool = False  # whether the learning rate falls along a cosine, to nothing after the last epoch
 
     def __post_init__(self):
         if self.model not in VARIANTS:
@@ -77,7 +78,13 @@ class Recipe:
         odd = [f"lr{self.learning_rate:g}"] if self.learning_rate != 2.5e-4 else []
         odd += [] if self.occluded else ["visible"]
         odd += [] if self.intermediate else ["last"]
+        odd += ["decay"] if self.decay else []
         return "-".join([self.network, *odd])
+
+    def learning_rate_in(self, epoch: int) -> float:
+        """The learning rate of an epoch, counted from 1."""
+        share = (1 + math.cos(math.pi * (epoch - 1) / self.epochs)) / 2 if self.decay else 1
+        return self.learning_rate * share
 
 
 def run_folder(runs, dataset: str, recipe: Recipe) -> Path:
@@ -85,10 +92,10 @@ def run_folder(runs, dataset: str, recipe: Recipe) -> Path:
     return Path(runs) / dataset / recipe.name / f"seed{recipe.seed}"
 
 
-def dataset_name(data, size: int) -> str:
-    """What a dataset's runs are filed under: its folder's name, and the input's size where it is not the report's."""
-    path = Path(data).resolve()
-    name = path.name if path.is_dir() else path.parent.name
+def dataset_name(datasets, size: int) -> str:
+    """What runs are filed under: the datasets' folders, "photos+synthetic", and the input's size if it is not 256."""
+    paths = [Path(dataset).resolve() for dataset in datasets]
+    name = "+".join(path.name if path.is_dir() else path.parent.name for path in paths)
     return name if size == 256 else f"{name}-{size}"
 
 
@@ -126,8 +133,12 @@ def resume(folder: Path, recipe: Recipe, crops: Crops, fabric, model, optimizer)
 
 
 def _check_same_run(folder: Path, there: dict, people: str, recipe: Recipe, crops: Crops) -> None:
-    """Raises `HgposeError` where a checkpoint was made by another recipe (more epochs are allowed) or on others."""
-    other = {name: value for name, value in there.items() if name != "epochs" and value != getattr(recipe, name, None)}
+    """Raises `HgposeError` where a checkpoint was made by another recipe or on other people.
+
+    More epochs are allowed, unless the learning rate depends on their number.
+    """
+    fixed = {name: value for name, value in there.items() if name != "epochs" or recipe.decay}
+    other = {name: value for name, value in fixed.items() if value != getattr(recipe, name, None)}
     if other:
         asked = ", ".join(f"{name} {getattr(recipe, name, None)} (there: {value})" for name, value in other.items())
         raise HgposeError(f"{folder} holds another run: {asked}; delete the folder or choose another with --runs")

@@ -213,7 +213,9 @@ def train(
         try:
             if is_late(fabric, deadline - seconds):
                 raise TimeUp
-            row = {"epoch": epoch, "learning_rate": recipe.learning_rate}
+            row = {"epoch": epoch, "learning_rate": recipe.learning_rate_in(epoch)}
+            for group in optimizer.param_groups:
+                group["lr"] = row["learning_rate"]
             row |= train_epoch(fabric, model, optimizer, training, recipe, epoch, watch)
         except TimeUp:
             log(f"{recipe.network}: time is up after {len(history)} of {recipe.epochs} epochs; run it again to go on")

@@ -114,7 +114,7 @@ from hgpose_utils.train import make_fabric, train
 
 dataset = make_dataset(budget.data, budget.people)
 crops = make_crops(dataset, budget.size, progress=False)
-name = dataset_name(dataset, budget.size)
+name = dataset_name([dataset], budget.size)
 folder = run_folder(budget.out / "runs", name, recipe)
 fabric = make_fabric()
 print(f"{len(crops.split('train'))} people to train on, on {fabric.device.type}, {fabric._precision.precision}")

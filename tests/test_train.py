@@ -11,7 +11,7 @@ import torch
 from lightning.fabric.loggers import CSVLogger
 
 from hgpose_utils.augment import no_jitter
-from hgpose_utils.crops import make_crops
+from hgpose_utils.crops import join, make_crops
 from hgpose_utils.files import HgposeError
 from hgpose_utils.metrics import ReportPCK
 from hgpose_utils.models import VARIANTS, build_model
@@ -265,3 +265,25 @@ def test_a_full_or_locked_disk_is_named_and_nothing_half_written_stays(recipe, c
     with pytest.raises(HgposeError, match=error.strerror):
         run(recipe, crops, tmp_path)
     assert {f.name for f in tmp_path.iterdir()} == {"config.json"}
+
+
+def stop(_line):
+    raise KeyboardInterrupt
+
+
+def test_a_falling_learning_rate_is_the_same_when_a_run_goes_on(recipe, crops, tmp_path):
+    three = replace(recipe, epochs=3, decay=True)
+    whole = run(three, crops, tmp_path / "a")
+    assert whole.learning_rate.tolist() == pytest.approx([2.5e-4, 1.875e-4, 0.625e-4])
+    with pytest.raises(KeyboardInterrupt):
+        run(three, crops, tmp_path / "b", log=stop)
+    assert run(three, crops, tmp_path / "b").loss.equals(whole.loss)
+    with pytest.raises(HgposeError, match="epochs 4"):
+        run(replace(three, epochs=4), crops, tmp_path / "b")
+
+
+def test_datasets_are_joined(crops):
+    twice = join([crops, crops])
+    assert len(twice) == 2 * len(crops) and np.allclose(twice.joints[len(crops) :], crops.joints, equal_nan=True)
+    assert torch.equal(twice.images([len(crops) + 3]), crops.images([3]))
+    assert len(twice.split("val")) == 2 * len(crops.split("val"))
