@@ -205,17 +205,42 @@ def evaluate(
             table.to_csv(file, index=False, float_format="%.6f")
 
 
+@app.command("release")
+def release_network(
+    run: Annotated[Path, typer.Argument(help="The folder of a finished run.")],
+    data: Datasets,
+    out: Annotated[Path | None, typer.Option(help="The .safetensors file; the course's own, if not given.")] = None,
+):
+    """Writes a run's network in half precision, and its recipe and its scores on each dataset beside it."""
+    from hgpose_utils.predict import SHIPPED
+    from hgpose_utils.release import release
+
+    about = release(run, data, out or SHIPPED)
+    print(f"{out or SHIPPED}: {about['bytes']} bytes", *about["validation"].items(), sep="\n")
+
+
 @app.command("predict")
 def predict_photos(
     photos: list[Path],
-    checkpoint: Annotated[Path, typer.Option(help="The trained network, a .safetensors file.")],
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="A .safetensors file; the course's own, if not given.")
+    ] = None,
     out: Annotated[Path, typer.Option(help="Where the drawings and poses.json go.")] = Path("poses"),
+    coco: Annotated[bool, typer.Option("--coco", help="Write poses.json in COCO's keypoint layout.")] = False,
 ):
-    """Finds the pose of the one person in each photo, draws it, and writes the joints to poses.json."""
-    from hgpose_utils.predict import PosePredictor, write_poses
+    """Finds the pose of the one person in each photo, draws it, and writes the joints to poses.json.
 
-    write_poses(PosePredictor.load(checkpoint), photos, out)
-    print(f"{len(photos)} poses are in {out}")
+    Photos that cannot be read are named and left out; the exit status is then 2.
+    """
+    from hgpose_utils.photos import write_poses
+    from hgpose_utils.predict import SHIPPED, PosePredictor
+
+    problems = write_poses(PosePredictor.load(checkpoint or SHIPPED), photos, out, coco)
+    print(f"{len(photos) - len(problems)} poses are in {out}")
+    for problem in problems:
+        print(f"hgpose: {problem}", file=sys.stderr)
+    if problems:
+        raise typer.Exit(2)
 
 
 @app.command()

@@ -1,6 +1,7 @@
 """Runs the notebooks from their scripts, top to bottom, and keeps what they show."""
 
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -43,7 +44,7 @@ def run_course(out=None, in_place: bool = False, only: tuple[str, ...] = ()) -> 
             with replacing(path.with_suffix(".ipynb")) as file:
                 nbformat.write(notebook, file)
     if in_place and not only:
-        for picture in budget.out.glob("*.png"):
+        for picture in [*budget.out.glob("*.png"), *budget.out.glob("*.gif")]:
             with replacing(ROOT / "results/figures" / picture.name) as file:
                 shutil.copyfile(picture, file)
     print(f"\nThe executed notebooks (.ipynb and .html), the accuracy tables and the plots are in {out}")
@@ -66,7 +67,7 @@ def run_notebook(script: Path) -> nbformat.NotebookNode:
         try:
             client.execute()
         except (CellExecutionError, DeadKernelError) as e:
-            reason = str(e).strip().splitlines()[-1]
+            reason = re.sub("\x1b.*?m", "", str(e).strip().splitlines()[-1])  # colours are for terminals
             raise HgposeError(f"{script.name} stopped at cell {bar.n + 1}: {reason}; run it in JupyterLab") from e
     return clean(notebook)
 

@@ -163,18 +163,19 @@ def crop_to_photo(points, boxes, side: int) -> np.ndarray:
 
 
 def read_photo(image, upright: bool = False) -> torch.Tensor:
-    """A path, a PIL image, an array [H, W, 3] or a tensor [3, H, W] -> uint8 [3, H, W]; else `HgposeError`.
+    """A path, a file's bytes, a PIL image, an array [H, W, 3] or a tensor [3, H, W] -> uint8 [3, H, W].
 
     A path may lead into a zip file (``lsp.zip/images/im0001.jpg``). Grey, CMYK, transparent and 16-bit pictures become
     RGB, of a moving one the first frame is taken. ``upright`` turns a photo as its camera noted (EXIF); annotations
-    refer to the pixels as they are stored.
+    refer to the pixels as they are stored. Raises `HgposeError` for what is no photo.
     """
-    if isinstance(image, str | Path):
+    if isinstance(image, str | Path | bytes):
         try:
-            return _decode(stored_bytes(image), upright)
+            return _decode(image if isinstance(image, bytes) else stored_bytes(image), upright)
         except UNREADABLE as e:
             reason = str(e).splitlines()[0] if str(e) else type(e).__name__
-            raise HgposeError(f"cannot read the photo {image}: {reason}; give another file or leave it out") from e
+            name = "" if isinstance(image, bytes) else f" {image}"
+            raise HgposeError(f"cannot read the photo{name}: {reason}; give another file or leave it out") from e
     if isinstance(image, Image.Image):
         return transforms.pil_to_tensor((ImageOps.exif_transpose(image) if upright else image).convert("RGB"))
     photo = torch.from_numpy(image).movedim(-1, 0) if isinstance(image, np.ndarray) else image

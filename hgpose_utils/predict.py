@@ -1,26 +1,31 @@
 """From a photo to a pose, with a trained network."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
-from matplotlib.figure import Figure
 from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from hgpose_utils.augment import no_jitter, warp
+from hgpose_utils.budget import ROOT
 from hgpose_utils.crops import MARGIN, Crops, crop_box, crop_to_photo, cut, photo_to_crop, read_photo
-from hgpose_utils.files import HgposeError, replacing
+from hgpose_utils.files import HgposeError
 from hgpose_utils.heatmaps import STRIDE, average_flipped, decode, nearest_pixel
 from hgpose_utils.metrics import score_people
 from hgpose_utils.models import VARIANTS, build_model
-from hgpose_utils.plots import show_person
 from hgpose_utils.receptive_field import effective_field, gradient_map, influence
 from hgpose_utils.runs import Recipe
 from hgpose_utils.skeleton import JOINTS
+from hgpose_utils.train import computes_in_bfloat16
+
+#: The network that comes with the course.
+SHIPPED = ROOT / "results/checkpoints/hg-s1.safetensors"
+
+#: The sizes that are tried where a person's is not known: how often her box is as wide as the picture's longer side.
+ZOOMS = (1.25, 1.0, 0.8, 0.64)
 
 #: How joints are read off the heatmaps, plainest first: with the mirrored input's heatmaps averaged in or not (flip),
 #: moved by a quarter pixel or not (quarter).
@@ -34,10 +39,13 @@ class PosePredictor:
     model: nn.Module
     size: int  # side of the network's input in pixels
     name: str = ""
+    flip: bool = True  # whether a photo's heatmaps are averaged with those of the mirrored photo; half as fast
 
     @classmethod
-    def load(cls, checkpoint, device: str | None = None) -> "PosePredictor":
+    def load(cls, checkpoint=SHIPPED, device: str | None = None) -> "PosePredictor":
         """Reads a ``.safetensors`` file as training writes it, onto ``device`` or, if there is one, the GPU.
+
+        Without a file: the network that comes with the course.
 
         Raises `HgposeError` if it is not one of ours.
         """
@@ -70,22 +78,56 @@ class PosePredictor:
         model.load_state_dict(saved["model"])
         return cls(model.to(device, memory_format=torch.channels_last).eval(), recipe.size, recipe.network)
 
-    @torch.inference_mode()
     def __call__(self, image, center=None, scale=None) -> tuple[np.ndarray, np.ndarray]:
         """A photo -> joints [16, 2] in its own pixels and confidences [16].
 
         ``image`` is a path, a PIL image, an array [H, W, 3] or a tensor [3, H, W], uint8. ``center`` [2] and ``scale``
-        say where the person is, as MPII means them (see `annotations`); without them it is the whole picture.
+        say where the person is, as MPII means them (see `annotations`). Without them it is the middle of the picture,
+        and several sizes are tried, of which the one with the most confident pose is kept.
+        Raises `HgposeError` for what is no photo.
         """
-        photo = read_photo(image, upright=True)
-        box = person_box(photo, center, scale)
-        joints, confidence = decode(self.heatmaps(self.prepare(photo, box))[-1], quarter=True)
-        in_photo = input_to_photo(joints[0].cpu().numpy().astype(float), box, self.size)
-        return in_photo, confidence[0].cpu().numpy()
+        _, joints, confidence = self.find([image], [center], [scale])
+        return joints[0], confidence[0]
 
-    def prepare(self, photo: torch.Tensor, box) -> torch.Tensor:
-        """A photo uint8 [3, H, W] and its person's square (see `crops.crop_box`) -> an input [1, 3, size, size]."""
-        return self.inputs(cut(photo, box, round(self.size * MARGIN))[None])
+    def batch(self, images, centers=None, scales=None, batch_size: int = 32) -> tuple[np.ndarray, np.ndarray]:
+        """N photos -> joints [N, 16, 2], each in its photo's own pixels, and confidences [N, 16].
+
+        ``images``, ``centers`` and ``scales`` hold N of what `__call__` takes.
+        """
+        return self.find(images, centers, scales, batch_size)[1:]
+
+    @torch.inference_mode()
+    def find(self, images, centers=None, scales=None, batch_size: int = 32):
+        """As `batch`, but returns first the squares [N, 3] (see `crops.crop_box`) that the people were found in.
+
+        Joints are moved by a quarter heatmap pixel.
+        """
+        nothing = [None] * len(images)
+        photos = [read_photo(image, upright=True) for image in images]
+        places = zip(
+            photos, nothing if centers is None else centers, nothing if scales is None else scales, strict=True
+        )
+        boxes = [person_boxes(*place) for place in places]
+        owner = np.repeat(np.arange(len(photos)), [len(some) for some in boxes])
+        inputs = torch.cat([self.prepare(*pair) for pair in zip(photos, boxes, strict=True)])
+
+        def draw(images):
+            return torch.cat([self.heatmaps(part)[-1] for part in images.split(batch_size)])
+
+        device = next(self.model.parameters()).device.type
+        with torch.autocast(device, torch.bfloat16, enabled=computes_in_bfloat16(device)):
+            heatmaps = draw(inputs)
+            surest = pd.Series(decode(heatmaps)[1].mean(1).cpu()).groupby(owner).idxmax().tolist()
+            heatmaps = heatmaps[surest]
+            if self.flip:
+                heatmaps = average_flipped(heatmaps, draw(inputs[surest].flip(-1)))
+        joints, confidence = (part.cpu().numpy() for part in decode(heatmaps, quarter=True))
+        boxes = np.concatenate(boxes)[surest]
+        return boxes, input_to_photo(joints.astype(float), boxes[:, None], self.size), confidence
+
+    def prepare(self, photo: torch.Tensor, boxes) -> torch.Tensor:
+        """A photo uint8 [3, H, W] and squares [K, 3] (see `crops.crop_box`) -> inputs [K, 3, size, size]."""
+        return self.inputs(torch.stack([cut(photo, box, round(self.size * MARGIN)) for box in boxes]))
 
     def inputs(self, crops: torch.Tensor) -> torch.Tensor:
         """Crops uint8 [B, 3, S, S] -> the network's inputs [B, 3, size, size], as validation has them."""
@@ -113,36 +155,20 @@ def input_to_photo(points, boxes, size: int) -> np.ndarray:
     return crop_to_photo(points + (side - size) / 2, boxes, side)
 
 
-def person_box(photo: torch.Tensor, center=None, scale=None) -> np.ndarray:
-    """The square to cut out: the person's, or the whole picture's where ``center`` or ``scale`` is not given."""
-    if center is None or scale is None:
-        height, width = photo.shape[-2:]
-        scale = max(height, width) / 250
-        center = np.array([width / 2 - 0.5, height / 2 - 0.5 - 15 * scale])
-    return crop_box(center, scale)
+def person_boxes(photo: torch.Tensor, center=None, scale=None) -> np.ndarray:
+    """The squares that a person may fill, [K, 3] as from `crop_box`: one where ``scale`` is given, else several.
 
-
-def write_poses(predictor: PosePredictor, photos, out: Path) -> None:
-    """Draws each photo as ``out``/NAME-pose.png and writes poses.json: path -> joint -> [x, y, confidence].
-
-    Raises `HgposeError`, and writes nothing, where two photos have one name or one cannot be read.
+    ``center`` is the middle of the picture where it is not given. Raises `HgposeError` for a place that is none.
     """
-    targets = {path: Path(out) / f"{Path(path).stem}-pose.png" for path in photos}
-    if len(set(targets.values())) < len(photos):
-        raise HgposeError("two of the photos have the same name: predict them one by one, into different folders")
-    opened = {path: read_photo(path, upright=True) for path in photos}
-    poses = {}
-    for path, photo in opened.items():
-        joints, confidence = predictor(photo)
-        poses[str(path)] = dict(zip(JOINTS, np.column_stack([joints, confidence]).round(2).tolist(), strict=True))
-        figure = Figure((6, 6 * photo.shape[1] / photo.shape[2]), layout="constrained")
-        axis = figure.subplots()
-        show_person(axis, photo, joints)
-        axis.axis("off")
-        with replacing(targets[path]) as file:
-            figure.savefig(file, format="png", dpi=100)
-    with replacing(Path(out) / "poses.json") as file:
-        file.write_text(json.dumps(poses, indent=1) + "\n")
+    height, width = photo.shape[-2:]
+    scales = np.array(ZOOMS) * max(height, width) / 250 if scale is None else np.array([scale], float)
+    middle = np.array([width, height]) / 2 - 0.5 - np.stack([0 * scales, 15 * scales], -1)
+    centers = middle if center is None else np.broadcast_to(np.asarray(center, float), (len(scales), 2))
+    if not (np.isfinite(centers).all() and np.isfinite(scales).all() and (scales > 0).all()):
+        raise HgposeError(
+            f"center {center}, scale {scale} is no place in a photo: give x, y in pixels and height / 200"
+        )
+    return crop_box(centers, scales)
 
 
 @torch.inference_mode()

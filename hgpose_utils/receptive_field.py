@@ -74,6 +74,27 @@ def theoretical_field(module: nn.Module) -> int:
     return int(trace_field(module).field.iloc[-1])
 
 
+def seen_from(module: nn.Module, position: int) -> tuple[int, int]:
+    """The first and the last input pixel that the output pixel at ``position`` sees, on either axis.
+
+    They may lie beyond the border. Walks the longest path backwards. Exact behind an upsampling too, where
+    `theoretical_field` is an upper bound.
+    """
+    first = last = position
+    for layer in reversed(longest_path(module)):
+        if isinstance(layer, nn.Upsample):
+            factor = int(layer.scale_factor)
+            first, last = first // factor, last // factor
+        elif isinstance(layer, nn.ConvTranspose2d):
+            kernel, stride, padding = layer.kernel_size[0], layer.stride[0], layer.padding[0]
+            first, last = -((kernel - 1 - padding - first) // stride), (last + padding) // stride
+        else:
+            span, stride = layer_step(layer)
+            padding = layer.padding[0] if isinstance(layer, nn.Conv2d) else 0
+            first, last = first * stride - padding, last * stride - padding + span - 1
+    return first, last
+
+
 @torch.inference_mode()
 def probed_field(module: nn.Module, channels: int, size: int) -> int:
     """The side in input pixels of the square that the middle output pixel depends on: exact, by not-a-numbers.
@@ -107,17 +128,18 @@ def random_inputs(channels: int, size: int = 32, samples: int = 32, seed: int = 
     return torch.randn(samples, channels, size, size, generator=torch.Generator().manual_seed(seed))
 
 
-def gradient_map(module: nn.Module, inputs: torch.Tensor) -> torch.Tensor:
-    """How much each input pixel moves the middle output pixel, on average over ``inputs`` [N, C, H, W]: [H, W].
+def gradient_map(module: nn.Module, inputs: torch.Tensor, at: tuple[int, int] | None = None) -> torch.Tensor:
+    """How much each input pixel moves the output pixel ``at`` (x, y), on average over ``inputs`` [N, C, H, W]: [H, W].
 
-    The absolute gradient of the middle pixel, summed over channels. A max-pool passes it to one input of four only, so
-    that a single input would show less than the field. ``module`` is put into eval mode: in training mode batch norm
-    would let every pixel see every other. Source: Luo et al. 2016, arXiv:1701.04128.
+    The absolute gradient of that pixel (of the middle one if none is given), summed over channels. A max-pool passes
+    it to one input of four only, so that a single input would show less than the field. ``module`` is put into eval
+    mode: in training mode batch norm would let every pixel see every other. Source: Luo et al. 2016, arXiv:1701.04128.
     """
     module.eval()
     inputs = inputs.clone().requires_grad_()
-    y = _last(module(inputs))
-    (gradient,) = torch.autograd.grad(y[..., y.shape[-2] // 2, y.shape[-1] // 2].sum(), inputs)
+    outputs = _last(module(inputs))
+    x, y = at or (outputs.shape[-1] // 2, outputs.shape[-2] // 2)
+    (gradient,) = torch.autograd.grad(outputs[..., y, x].sum(), inputs)
     return gradient.abs().sum(1).mean(0)
 
 

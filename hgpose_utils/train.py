@@ -37,21 +37,27 @@ def make_fabric(precision: str | None = None) -> lightning.Fabric:
     """
     for name in ("lightning.fabric", "lightning.pytorch"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    if torch.cuda.is_available():
-        accelerator, fast = "cuda", torch.cuda.is_bf16_supported(including_emulation=False)
+    accelerator = "cuda" if torch.cuda.is_available() else "cpu"
+    if accelerator == "cuda":
         torch.backends.cudnn.benchmark = True
         torch.set_float32_matmul_precision("high")
     else:
         keep_freed_memory()
-        processor = torch.cpu.get_capabilities()
-        accelerator, fast = "cpu", any(processor.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
     return lightning.Fabric(
         accelerator=accelerator,
         devices=int(os.environ.get("LOCAL_WORLD_SIZE", 1)),
         num_nodes=int(os.environ.get("GROUP_WORLD_SIZE", 1)),
         strategy="ddp" if int(os.environ.get("WORLD_SIZE", 1)) > 1 else "auto",
-        precision=precision or ("bf16-mixed" if fast else "32-true"),
+        precision=precision or ("bf16-mixed" if computes_in_bfloat16(accelerator) else "32-true"),
     )
+
+
+def computes_in_bfloat16(device: str) -> bool:
+    """Whether the hardware behind "cuda" or "cpu" has instructions for bfloat16."""
+    if device == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    processor = torch.cpu.get_capabilities()
+    return any(processor.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
 
 
 def keep_freed_memory() -> None:

@@ -142,24 +142,33 @@ figure.savefig(budget.out / "receptive_fields.png")
 #
 # ## Try it
 #
-# Choose a branch. The size of the blue frame is what arithmetic gives, the bright pixels are what was measured, the cross is the output pixel.
+# Choose a unit, a branch, and a place (the arrow keys move a slider, too). The cross is one output pixel; the bright pixels are the input pixels that were measured to move it;
+# the blue frame is what arithmetic gives, walking back from the output through the layers. The picture below it only shows how much of a person that is: the unit sees a map of 32 × 32 pixels.
 
 # %%
+from hgpose_utils.crops import read_photo
+from hgpose_utils.models import Hourglass
+from hgpose_utils.synthetic import render_person
 from hgpose_utils.widgets import ReceptiveFieldExplorer
 
-explorer = ReceptiveFieldExplorer(branches, channels=16)
+person, _ = render_person(seed=2)
+units = {"residual": Residual(16, 16), "hourglass": Hourglass(1, 16), "wide residual": WideResidual(16, 16)}
+explorer = ReceptiveFieldExplorer(units, channels=16, picture=read_photo(person))
+explorer.controls["branch"].value = "C"
 explorer
 
 # %% [markdown]
-# **Figure:** the explorer at branch C: a frame of 10 × 10 pixels, filled exactly by the measured field.
+# **Figure:** the explorer at branch C of the wide unit: a frame of 10 × 10 pixels over a drawn person, filled exactly by the measured field.
 #
-# A test: choosing another branch must change the picture.
+# A test: another branch, and another place, must change the picture. Move x by one: the frame stays where it is, or jumps by two pixels.
 
 # %%
 before = bytes(explorer.image.value)
-explorer.controls["path"].value = "B"
+explorer.controls["x"].value += 1
 assert bytes(explorer.image.value) != before, "the picture did not answer"
-explorer.controls["path"].value = "C"
+explorer.controls["branch"].value = "B"
+assert "sees 3 × 3 pixels" in explorer.caption.value
+explorer.controls["branch"].value = "C"
 
 # %% [markdown]
 # ## A whole hourglass
@@ -169,8 +178,6 @@ explorer.controls["path"].value = "C"
 
 # %%
 # NBVAL_CHECK_OUTPUT
-from hgpose_utils.models import Hourglass
-
 rows = []
 for residual in (Residual, WideResidual):
     for depth in (1, 2, 3, 4):

@@ -36,7 +36,7 @@ def test_from_drawn_people_to_a_pose(tmp_path, monkeypatch, capsys):
     table = pd.read_csv(tmp_path / "scores.csv")
     assert len(table) == 5 * 4 and table["mean"].between(0, 1).all()
     call("predict", data / "images/000001.jpg", "--checkpoint", checkpoint, "--out", tmp_path / "poses")
-    assert {f.name for f in (tmp_path / "poses").iterdir()} == {"000001-pose.png", "poses.json"}
+    assert {f.name for f in (tmp_path / "poses").iterdir()} == {"000001-pose.jpg", "poses.json"}
 
 
 @pytest.fixture

@@ -1,4 +1,3 @@
-import json
 import struct
 import zlib
 
@@ -17,15 +16,15 @@ from hgpose_utils.metrics import ReportPCK, pckh
 from hgpose_utils.models import build_model
 from hgpose_utils.predict import (
     SETTINGS,
+    ZOOMS,
     PosePredictor,
     evaluate,
     evaluation_table,
     input_to_photo,
-    person_box,
+    person_boxes,
     photo_to_input,
     predict_people,
     true_people,
-    write_poses,
 )
 from hgpose_utils.skeleton import JOINTS
 from hgpose_utils.train import Recipe, batches
@@ -76,8 +75,8 @@ class Symmetric(torch.nn.Module):
 
 def test_joints_come_back_in_the_photos_own_pixels():
     photo = torch.zeros(3, 400, 600, dtype=torch.uint8)
-    predictor = PosePredictor(bright_spot((8, 8)), size=64)  # just below and right of the input's centre
-    joints, confidence = predictor(photo, center=[300, 200 - 15 * 0.8], scale=0.8)  # a box of 200 px around (300, 200)
+    predictor = PosePredictor(bright_spot((8, 8)), size=64, flip=False)  # just below and right of the input's centre
+    joints, confidence = predictor(photo, center=[300, 200 - 15 * 0.8], scale=0.8)  # 200 px around it
     assert joints.shape == (16, 2) and confidence.tolist() == [1] * 16
     assert np.allclose(joints, [300 + 2 * 200 / 64, 200 + 2 * 200 / 64], atol=1)
 
@@ -188,10 +187,53 @@ def test_a_perfect_network_has_a_perfect_score(crops):
     assert scores["pck_torso"] > 0.95  # the smallest torsos are not much larger than a heatmap pixel
 
 
-def test_without_a_box_the_whole_picture_is_the_box():
+def test_without_a_place_the_middle_of_the_picture_is_tried_at_several_sizes():
     photo = torch.zeros(3, 300, 640, dtype=torch.uint8)
-    left, top, side = person_box(photo)
-    assert side == 1.5 * 640 and abs(left + side / 2 - 320) <= 1 and abs(top + side / 2 - 150) <= 1
+    boxes = person_boxes(photo)
+    assert np.allclose(boxes[:, 2], np.array(ZOOMS) * 1.5 * 640, atol=1)
+    assert np.allclose(boxes[:, :2] + boxes[:, 2:] / 2, [320, 150], atol=1)
+    around = person_boxes(photo, center=[100, 50])
+    assert len(around) == len(ZOOMS) and np.allclose((around[:, 0] + around[:, 2] / 2), 100, atol=1)
+    assert len(person_boxes(photo, scale=1.2)) == len(person_boxes(photo, [100, 50], 1.2)) == 1
+
+
+@pytest.mark.parametrize("place", [{"scale": 0}, {"scale": np.nan}, {"center": [np.inf, 0], "scale": 1}])
+def test_a_place_that_is_none_is_refused(place):
+    with pytest.raises(HgposeError, match="no place"):
+        PosePredictor(bright_spot((8, 8)), size=64)(torch.zeros(3, 40, 60, dtype=torch.uint8), **place)
+
+
+class Brightness(torch.nn.Module):
+    """As confident as its input is bright, everywhere and about every joint."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.ones(1))
+
+    def forward(self, images):
+        return [
+            F.avg_pool2d(images.mean(1, keepdim=True), 4).expand(-1, 16, -1, -1) * 0
+            + images.mean((1, 2, 3))[:, None, None, None]
+        ]
+
+
+def test_the_most_confident_size_is_kept():
+    photo = torch.zeros(3, 200, 200, dtype=torch.uint8)
+    photo[:, 60:140, 60:140] = 255  # the smaller the box around the middle, the brighter
+    boxes, joints, confidence = PosePredictor(Brightness(), size=64).find([photo, 255 - photo])
+    zooms = boxes[:, 2] / (1.5 * 200)
+    assert np.allclose(zooms, [min(ZOOMS), 1.0], atol=0.01)  # of the second: what lies outside the photo is black
+    assert joints.shape == (2, 16, 2) and confidence.shape == (2, 16)
+
+
+def test_a_batch_is_its_photos_one_by_one(checkpoint, dataset):
+    photos = sorted((dataset / "images").glob("*"))[:3]
+    predictor = PosePredictor.load(checkpoint, "cpu")
+    centers, scales = [[50, 60], None, [90, 80]], [1, None, 0.5]
+    joints, confidence = predictor.batch(photos, centers, scales, batch_size=4)
+    for i, photo in enumerate(photos):
+        alone, sure = predictor(photo, centers[i], scales[i])
+        assert np.allclose(joints[i], alone) and np.allclose(confidence[i], sure, atol=1e-4)
 
 
 def test_a_path_an_image_an_array_and_a_tensor_are_the_same_photo(checkpoint, tmp_path):
@@ -224,17 +266,6 @@ def test_a_damaged_checkpoint_is_named(tmp_path, content):
         (tmp_path / "damaged").write_bytes(content)
     with pytest.raises(HgposeError, match="damaged"):
         PosePredictor.load(tmp_path / "damaged")
-
-
-def test_poses_are_drawn_and_written(checkpoint, dataset, tmp_path):
-    photos = sorted((dataset / "images").glob("*"))[:2]
-    write_poses(PosePredictor.load(checkpoint), photos, tmp_path / "out")
-    poses = json.loads((tmp_path / "out/poses.json").read_text())
-    assert list(poses) == [str(photo) for photo in photos]
-    assert len(poses[str(photos[0])]["head_top"]) == 3
-    assert Image.open(tmp_path / "out" / f"{photos[0].stem}-pose.png").size[0] == 600
-    with pytest.raises(HgposeError, match="same name"):
-        write_poses(PosePredictor.load(checkpoint), [photos[0], photos[0]], tmp_path)
 
 
 def test_a_phone_photo_is_turned_upright(tmp_path):
