@@ -223,7 +223,20 @@ def tables() -> dict[str, str]:
     ahead = differences(read_errors("photos-128"), CLAIMS)
     verdicts = pd.DataFrame([(claim, verdict(ahead, *pair)) for pair, claim in CLAIMS.items()])
     verdicts.columns = ["what the report says", "what our runs on photos say"]
-    return tables | {"verdicts": markdown(verdicts)} | {kind: speeds(kind) for kind in ("ways", "nine")}
+    tables |= {"verdicts": markdown(verdicts), "checkpoints": markdown(checkpoints())}
+    return tables | {kind: speeds(kind) for kind in ("ways", "nine")}
+
+
+def checkpoints() -> pd.DataFrame:
+    """What the networks that come with the course reach, from the .json files that `release.release` left."""
+    names = {"pck": "PCK", "pck_torso": "PCK@0.2 of the torso", "pckh": "PCKh@0.5", "pckh_auc": "PCKh, area under"}
+    rows = []
+    for file in sorted((ROOT / "results/checkpoints").glob("*.json")):
+        about = json.loads(file.read_text())
+        epochs = {"network": file.stem, "MB": about["bytes"] / 1e6, "epochs": about["recipe"]["epochs"]}
+        for people, scores in about["validation"].items():
+            rows.append(epochs | {"on": people} | {name: scores.get(key, "–") for key, name in names.items()})
+    return pd.DataFrame(rows)
 
 
 def speeds(kind: str) -> str:
