@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help setup course test test-package lint notebooks report lab report-runs clean
+.PHONY: help setup course test test-package test-browser lint notebooks report lab app report-runs clean
 
 help:  ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,6 +28,13 @@ lint: .venv/installed
 test-package: .venv/installed
 	HGPOSE_BUDGET=fast OMP_NUM_THREADS=1 $(BIN)/python -m pytest --nbval-lax -n 2 --dist loadscope
 
+.venv/browser: .venv/installed
+	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[browser]'
+	@touch $@
+
+test-browser: .venv/browser  ## Try the app and JupyterLab in Chromium; screenshots go to results/browser/
+	HGPOSE_BUDGET=fast OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/browser
+
 notebooks: .venv/installed  ## Renew the committed notebooks from their scripts by a clean run
 	@$(BIN)/hgpose course --in-place
 
@@ -36,6 +43,9 @@ report: .venv/installed  ## Make the README's tables anew from results/
 
 lab: .venv/installed  ## Open JupyterLab on the notebooks
 	$(BIN)/jupyter lab --notebook-dir=. notebooks $(shell test "$$(id -u)" = 0 && echo --allow-root)
+
+app: .venv/installed  ## Show the explorers as a web page on this machine (PORT=8866)
+	@$(BIN)/hgpose app --port $(or $(PORT),8866)
 
 report-runs: .venv/installed  ## Train the report's nine networks on DATA=folder (a GPU is needed)
 	$(BIN)/hgpose report-runs --data $(or $(DATA),data/mpii)

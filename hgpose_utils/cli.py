@@ -307,6 +307,19 @@ def course(
     run_course(out, in_place, tuple(only or ()))
 
 
+@app.command("app")
+def serve_app(
+    host: Annotated[
+        str, typer.Option(help="The address to listen on; this one is open to this machine alone.")
+    ] = "127.0.0.1",
+    port: int = 8866,
+):
+    """Shows the explorers as a web page, until Ctrl-C."""
+    from hgpose_utils.app import serve
+
+    serve(host, port)
+
+
 def main():
     """Runs the command line, turning every expected error into one line on stderr and exit status 2."""
     try:

@@ -20,16 +20,17 @@ WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
 def run_course(out=None, in_place: bool = False, only: tuple[str, ...] = ()) -> None:
-    """Runs every notebooks/*.py and writes it to ``out`` as .ipynb and .html.
+    """Runs every notebooks/[0-9]*.py and writes it to ``out`` as .ipynb and .html.
 
-    ``in_place`` starts from nothing, runs the solutions too, and renews notebooks/**/*.ipynb and results/figures/.
-    ``only``: some notebooks, ("02", "solutions/03"). ``out`` is results/<budget> where it is not given. Raises
-    `HgposeError` naming the notebook and the error.
+    ``in_place`` starts from nothing, runs the solutions and the app too, and renews notebooks/**/*.ipynb and
+    results/figures/. ``only``: some notebooks, ("02", "solutions/03"). ``out`` is results/<budget> where it is not
+    given. Raises `HgposeError` naming the notebook and the error.
     """
     budget = read_budget()
     out = Path(out) if out else budget.out
     folder = ROOT / "notebooks"
-    scripts = sorted(folder.glob("[0-9]*.py")) + sorted(folder.glob("solutions/*.py") if in_place else [])
+    scripts = sorted(folder.glob("[0-9]*.py"))
+    scripts += [*sorted(folder.glob("solutions/*.py")), folder / "app.py"] if in_place else []
     scripts = [script for script in scripts if not only or str(script.relative_to(folder)).startswith(only)]
     print(f"{len(scripts)} notebooks at the {budget.name} budget; first the people to train on")
     make_dataset(budget.data, budget.people)
