@@ -3,6 +3,7 @@
 import math
 from base64 import b64encode
 from functools import lru_cache
+from html import escape
 
 import ipywidgets
 import numpy as np
@@ -44,8 +45,8 @@ class Explorer:
 
     def __init__(self, *others, **controls):
         self.controls, self.others = controls, others
-        self.image = ipywidgets.Image(format="png")
-        self.caption = ipywidgets.Label()
+        self.image = ipywidgets.Image(format="png", layout={"max_width": "100%", "align_self": "flex-start"})
+        self.caption = ipywidgets.HTML()
         for control in controls.values():
             control.observe(self.redraw, "value")
         self.redraw()
@@ -59,7 +60,12 @@ class Explorer:
     def redraw(self, _change=None) -> None:
         """Draws the picture for the controls' present values."""
         state = {name: control.value for name, control in self.controls.items()}
-        self.image.value, self.caption.value = self.render(**state), self.describe(**state)
+        self.image.value = self.render(**state)
+        self.say(self.describe(**state))
+
+    def say(self, line: str) -> None:
+        """Puts a line below the picture."""
+        self.caption.value = escape(line, quote=False)
 
     def _repr_mimebundle_(self, **options):
         wrap = ipywidgets.Layout(flex_flow="row wrap", max_width="960px")
@@ -93,7 +99,8 @@ class HeatmapExplorer(Explorer):
         self.run = lru_cache(64)(self._run)
         first = next(iter(predictors.values()))
         stacks = max(len(predictor.model.heads) for predictor in predictors.values())
-        self.upload = ipywidgets.FileUpload(accept="image/*", description="your photo")
+        about = f"your photo (at most {LARGEST_UPLOAD // 10**6} MB)"
+        self.upload = ipywidgets.FileUpload(accept="image/*", description=about, layout={"width": "auto"})
         self.upload.observe(self._take_upload, "value")
         joints = [("all", -1), *((name, i) for i, name in enumerate(JOINTS))]
         super().__init__(
@@ -135,7 +142,7 @@ class HeatmapExplorer(Explorer):
                     raise HgposeError(f"{file['size'] / 1e6:.0f} MB are too many: at most {LARGEST_UPLOAD // 10**6}")
                 self.add(bytes(file["content"]))
             except HgposeError as e:
-                self.caption.value = f"{file['name']}: {e}"
+                self.say(f"{file['name']}: {e}")
 
     @torch.inference_mode()
     def _run(self, network, person, rotate, scale, flip, cover, cover_x, cover_y):
