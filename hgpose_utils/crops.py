@@ -11,6 +11,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 import warnings
 from concurrent.futures import ThreadPoolExecutor
@@ -23,7 +24,7 @@ import numpy as np
 import pandas as pd
 import torch
 from filelock import FileLock
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 from torchvision.io import ImageReadMode, decode_image
 from torchvision.transforms.v2 import functional as transforms
 from tqdm import tqdm
@@ -34,6 +35,7 @@ from hgpose_utils.files import HgposeError, naming, replacing
 MARGIN = 1.5
 LARGEST = 80_000_000  # pixels of a photo: more is a mistake, or an attack on the memory
 UNREADABLE = (RuntimeError, OSError, LookupError, ValueError, SyntaxError, BadZipFile, Image.DecompressionBombError)
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # they are refused, see LARGEST
 BLOCK = 500  # crops between two notes of how far their making has come
 VERSION = 1  # goes up when the pixels that this file makes change: older caches are then made anew
 
@@ -173,15 +175,22 @@ def read_photo(image, upright: bool = False) -> torch.Tensor:
         try:
             return _decode(image if isinstance(image, bytes) else stored_bytes(image), upright)
         except UNREADABLE as e:
-            reason = str(e).splitlines()[0] if str(e) else type(e).__name__
             name = "" if isinstance(image, bytes) else f" {image}"
-            raise HgposeError(f"cannot read the photo{name}: {reason}; give another file or leave it out") from e
+            raise HgposeError(f"cannot read the photo{name}: {_reason(e)}; give another file or leave it out") from e
     if isinstance(image, Image.Image):
         return transforms.pil_to_tensor((ImageOps.exif_transpose(image) if upright else image).convert("RGB"))
     photo = torch.from_numpy(image).movedim(-1, 0) if isinstance(image, np.ndarray) else image
     if photo.dtype != torch.uint8 or photo.ndim != 3 or photo.shape[0] != 3:
         raise HgposeError(f"a photo must be uint8 with three channels, not {photo.dtype} {list(photo.shape)}")
     return photo
+
+
+def _reason(error: Exception) -> str:
+    """What is wrong with a file, without the places in other people's code that some errors begin with."""
+    if isinstance(error, UnidentifiedImageError):
+        return "it is no picture"
+    lines = str(getattr(error, "strerror", None) or error).splitlines() or [type(error).__name__]
+    return re.sub(r"^.*\.cpp:\d+, ", "", lines[0])
 
 
 def _decode(content: bytes, upright: bool) -> torch.Tensor:
