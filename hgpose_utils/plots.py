@@ -121,6 +121,11 @@ def colour_of(network: str) -> str:
     return COLOURS.get(model.lower(), CONTROL) if stacks.isdecimal() else CONTROL
 
 
+def marker_of(network: str) -> str:
+    """The marker of "HRU-s2": a dot for one stack, a square for two, a triangle for eight."""
+    return {"1": "o", "2": "s", "8": "^"}.get(network.rpartition("-s")[2], "D")
+
+
 def show_source(*parts):
     """The source of functions or classes, to be read in a notebook."""
     return Markdown("\n".join(f"```python\n{inspect.getsource(part)}```\n" for part in parts))
