@@ -218,7 +218,7 @@ class ReceptiveFieldExplorer(Explorer):
 
     def render(self, unit: str, branch: str, x: int, y: int) -> bytes:
         moved, cell = self.measure(unit, branch, x, y), PANEL / self.size
-        image = lay_over(self.picture, moved**0.5)  # the root lifts faint pixels into view
+        image = lay_over(self.picture, moved**0.3)  # the root lifts faint pixels into view
         path, pen = self.paths[unit][branch], ImageDraw.Draw(image)
         (left, right), (top, bottom) = (seen_from(path, place) for place in (x, y))
         pen.rectangle(

@@ -219,9 +219,10 @@ from hgpose_utils.results import costs
 figure, axes = plt.subplots(1, 3, figsize=(13, 3.6), sharey=True)
 price = costs(photos)
 for axis, column in zip(axes, ["million parameters", "GFLOP forward", "minutes of training"], strict=True):
-    for network, row in price.iterrows():
+    for i, (network, row) in enumerate(price.sort_values("PCK").iterrows()):
         axis.plot(row[column], row["PCK"], marker_of(network), color=colour_of(network), ms=8)
-        axis.annotate(network, (row[column], row["PCK"]), (6, 4), textcoords="offset points", fontsize=9)
+        aside = {"xytext": (-6, 6), "ha": "right"} if i % 2 else {"xytext": (6, -12)}  # so that neighbours stay apart
+        axis.annotate(network, (row[column], row["PCK"]), textcoords="offset points", fontsize=9, **aside)
     axis.set(xlabel=column, xlim=(0, 1.25 * price[column].max()), ylim=(0, 1.15 * price.PCK.max()))
 axes[0].set_ylabel("PCK, mean of the last three epochs")
 plt.show()
