@@ -1,5 +1,6 @@
 """From a photo to a pose, with a trained network."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -83,7 +84,7 @@ class PosePredictor:
 
         ``image`` is a path, a PIL image, an array [H, W, 3] or a tensor [3, H, W], uint8. ``center`` [2] and ``scale``
         say where the person is, as MPII means them (see `annotations`). Without them it is the middle of the picture,
-        and several sizes are tried, of which the one with the most confident pose is kept.
+        and several sizes are tried, then a square around the joints found; the most confident pose is kept.
         Raises `HgposeError` for what is no photo.
         """
         _, joints, confidence = self.find([image], [center], [scale])
@@ -107,23 +108,37 @@ class PosePredictor:
         places = zip(
             photos, nothing if centers is None else centers, nothing if scales is None else scales, strict=True
         )
-        boxes = [person_boxes(*place) for place in places]
-        owner = np.repeat(np.arange(len(photos)), [len(some) for some in boxes])
-        inputs = torch.cat([self.prepare(*pair) for pair in zip(photos, boxes, strict=True)])
-
-        def draw(images):
-            return torch.cat([self.heatmaps(part)[-1] for part in images.split(batch_size)])
-
+        candidates = [person_boxes(*place) for place in places]
         device = next(self.model.parameters()).device.type
         with torch.autocast(device, torch.bfloat16, enabled=computes_in_bfloat16(device)):
-            heatmaps = draw(inputs)
-            surest = pd.Series(decode(heatmaps)[1].mean(1).cpu()).groupby(owner).idxmax().tolist()
-            heatmaps = heatmaps[surest]
+            boxes, inputs, heatmaps = self._surest(photos, candidates, batch_size)
+            if max(map(len, candidates)) > 1:  # a second look, at what the joints say
+                first = zip(candidates, boxes, *self._in_photo(heatmaps, boxes), strict=True)
+                second = [
+                    some if len(some) == 1 else np.stack([box, box_around(joints, sure)])
+                    for some, box, joints, sure in first
+                ]
+                boxes, inputs, heatmaps = self._surest(photos, second, batch_size)
             if self.flip:
-                heatmaps = average_flipped(heatmaps, draw(inputs[surest].flip(-1)))
+                heatmaps = average_flipped(heatmaps, self._draw(inputs.flip(-1), batch_size))
+        return boxes, *self._in_photo(heatmaps, boxes)
+
+    def _surest(self, photos, candidates, batch_size):
+        """Of each photo's squares the one with the most confident pose, its input and its heatmaps."""
+        owner = np.repeat(np.arange(len(photos)), [len(some) for some in candidates])
+        with ThreadPoolExecutor() as pool:
+            inputs = torch.cat(list(pool.map(self.prepare, photos, candidates)))
+        heatmaps = self._draw(inputs, batch_size)
+        sure = pd.Series(heatmaps.amax((-1, -2)).mean(1).cpu())
+        surest = sure.groupby(owner).idxmax().tolist()
+        return np.concatenate(candidates)[surest], inputs[surest], heatmaps[surest]
+
+    def _draw(self, inputs, batch_size):
+        return torch.cat([self.heatmaps(part)[-1] for part in inputs.split(batch_size)])
+
+    def _in_photo(self, heatmaps, boxes):
         joints, confidence = (part.cpu().numpy() for part in decode(heatmaps, quarter=True))
-        boxes = np.concatenate(boxes)[surest]
-        return boxes, input_to_photo(joints.astype(float), boxes[:, None], self.size), confidence
+        return input_to_photo(joints.astype(float), boxes[:, None], self.size), confidence
 
     def prepare(self, photo: torch.Tensor, boxes) -> torch.Tensor:
         """A photo uint8 [3, H, W] and squares [K, 3] (see `crops.crop_box`) -> inputs [K, 3, size, size]."""
@@ -169,6 +184,17 @@ def person_boxes(photo: torch.Tensor, center=None, scale=None) -> np.ndarray:
             f"center {center}, scale {scale} is no place in a photo: give x, y in pixels and height / 200"
         )
     return crop_box(centers, scales)
+
+
+def box_around(joints: np.ndarray, confidence: np.ndarray) -> np.ndarray:
+    """The square [3] of a person whose joints [16, 2] are here, by those at least half as sure as the surest.
+
+    Her box is 1.6 times as wide as they reach, as joints that are not sure may lie outside.
+    """
+    sure = joints[confidence >= confidence.max() / 2]
+    low, high = sure.min(0), sure.max(0)
+    scale = 1.6 * (high - low).max() / 250
+    return crop_box((low + high) / 2 - [0, 15 * scale], scale)
 
 
 @torch.inference_mode()

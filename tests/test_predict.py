@@ -18,6 +18,7 @@ from hgpose_utils.predict import (
     SETTINGS,
     ZOOMS,
     PosePredictor,
+    box_around,
     evaluate,
     evaluation_table,
     input_to_photo,
@@ -204,26 +205,35 @@ def test_a_place_that_is_none_is_refused(place):
 
 
 class Brightness(torch.nn.Module):
-    """As confident as its input is bright, everywhere and about every joint."""
+    """Sees every joint where its input is brightest over a third of the side, and is as sure as it is bright."""
 
     def __init__(self):
         super().__init__()
         self.weight = torch.nn.Parameter(torch.ones(1))
 
     def forward(self, images):
-        return [
-            F.avg_pool2d(images.mean(1, keepdim=True), 4).expand(-1, 16, -1, -1) * 0
-            + images.mean((1, 2, 3))[:, None, None, None]
-        ]
+        bright = F.avg_pool2d(F.avg_pool2d(images.mean(1, keepdim=True) + 0.5, 4), 5, 1, 2, count_include_pad=False)
+        return [bright.expand(-1, 16, -1, -1)]
 
 
-def test_the_most_confident_size_is_kept():
+@pytest.mark.parametrize("corner", [(60, 60), (15, 40), (130, 100)])
+def test_the_most_confident_square_is_kept(corner):
     photo = torch.zeros(3, 200, 200, dtype=torch.uint8)
-    photo[:, 60:140, 60:140] = 255  # the smaller the box around the middle, the brighter
-    boxes, joints, confidence = PosePredictor(Brightness(), size=64).find([photo, 255 - photo])
-    zooms = boxes[:, 2] / (1.5 * 200)
-    assert np.allclose(zooms, [min(ZOOMS), 1.0], atol=0.01)  # of the second: what lies outside the photo is black
-    assert joints.shape == (2, 16, 2) and confidence.shape == (2, 16)
+    x, y = corner
+    photo[:, y : y + 40, x : x + 40] = 255
+    predictor = PosePredictor(Brightness(), size=64)
+    boxes, joints, confidence = predictor.find([photo])
+    (alone,), *_ = predictor.find([photo], scales=[min(ZOOMS) * 200 / 250])
+    left, top, side = boxes[0]
+    assert side < alone[2]  # nearer than the nearest of those tried first
+    assert x <= left <= left + side <= x + 40 and y <= top <= top + side <= y + 40
+    assert ((joints[0] >= corner) & (joints[0] < np.add(corner, 40))).all() and (confidence[0] > 0.9).all()
+
+
+def test_a_person_is_looked_at_where_her_surest_joints_are():
+    joints, sure = np.tile([50.0, 20.0], (16, 1)), np.full(16, 0.4)
+    joints[0], joints[1], sure[1] = [90, 120], [500, 500], 0.1
+    assert box_around(joints, sure).tolist() == pytest.approx([70 - 120, 70 - 120, 1.5 * 160], abs=1)
 
 
 def test_a_batch_is_its_photos_one_by_one(checkpoint, dataset):
