@@ -6,7 +6,7 @@
 # **You will learn** what the loss compares, why RMSProp, what one epoch does line by line, how to read a training curve,
 # what the first and the last stack of a trained network draw, and whether intermediate supervision matters.
 #
-# **Time:** at the `course` budget about 8 minutes on two CPU cores that compute in bfloat16 (16-bit numbers, which newer processors multiply faster), two to three times as long
+# **Time:** at the `course` budget about 9 minutes on two CPU cores that compute in bfloat16 (16-bit numbers, which newer processors multiply faster), two to three times as long
 # on others; less on a GPU.
 
 # %%
