@@ -222,7 +222,7 @@ plt.show()
 
 # %% [markdown]
 # **Figure:** the heatmap of the top of the head over one unseen person, one column an epoch, the first stack above, the second below. At first everything is dark: drawing nothing is the cheapest guess. Then a faint
-# cloud gathers around the head, and it becomes smaller and brighter with every epoch.
+# cloud gathers around the head, and it becomes smaller and, but for a step back here and there, brighter.
 #
 # ## What every stack draws
 #

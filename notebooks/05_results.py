@@ -180,7 +180,8 @@ plt.show()
 
 # %%
 late = accuracy_table(photos).loc[13:]
-if set(errors) == {(name, 0) for name in ("HG-s1", "HG-s2", "HG532-s1", "HRU-s1", "New-s1")}:  # what is said above
+the_five = set(errors) == {(name, 0) for name in ("HG-s1", "HG-s2", "HG532-s1", "HRU-s1", "New-s1")}
+if the_five:  # what is said above; with more runs it must be read anew
     assert ahead["ahead by"].round().tolist() == [2, 4, 2, 13, 1, 3, -9]
     assert late.loc[13, "HG-s1"] - late.loc[13, "HRU-s1"] > 0.02
     means = 100 * late.mean()
@@ -195,6 +196,9 @@ if set(errors) == {(name, 0) for name in ("HG-s1", "HG-s2", "HG532-s1", "HRU-s1"
 from hgpose_utils.results import pck_per_joint
 
 joints = pck_per_joint(errors)
+if the_five:  # what is said below
+    ahead_of_hg = joints[["HRU-s1", "New-s1"]].gt(joints["HG-s1"], axis=0)
+    assert ahead_of_hg.all(axis=None) and (joints.idxmin(axis=1) == "HG532-s1").all()
 joints.round(2)
 
 # %%
@@ -285,7 +289,7 @@ plt.show()
 #
 # ## The network that comes with the course
 #
-# Fifteen epochs on a quarter of the photos are enough to compare networks, not to use one. So one HG with one stack was trained on **all** 8,000 photos and the drawn people together, with a learning rate that falls to nothing,
+# Fifteen epochs on a quarter of the photos serve to compare networks, not to use one. So one HG with one stack was trained on **all** 8,000 photos and the drawn people together, with a learning rate that falls to nothing,
 # and lies in `results/checkpoints/` in half precision. How well it does on validation people, with heatmaps averaged over the mirrored picture:
 
 # %%
