@@ -125,7 +125,7 @@ def network_speed(way: Way, model, stacks, size, batch_size, repeats, samples=No
 
     def step(images, targets, weights):
         with torch.autocast(DEVICE, torch.bfloat16, enabled=way.bf16):
-            heatmaps = network(images)
+            heatmaps = network(images.contiguous(memory_format=memory_format))
         optimizer.zero_grad()
         heatmap_loss(heatmaps, targets, weights).backward()
         optimizer.step()
@@ -157,8 +157,7 @@ def one_by_one(data, recipe: Recipe):
             sample(people.iloc[i], boxes[i], recipe.size, random)
             for i in random.integers(len(people), size=recipe.batch_size)
         ]
-        images, targets, weights = (torch.from_numpy(np.stack(part)).to(DEVICE) for part in zip(*samples, strict=True))
-        yield images, targets, weights
+        yield tuple(torch.stack([torch.from_numpy(a) for a in part]).to(DEVICE) for part in zip(*samples, strict=True))
 
 
 def sample(person, box, size: int, random) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -178,8 +177,8 @@ def sample(person, box, size: int, random) -> tuple[np.ndarray, np.ndarray, np.n
 
 def matrix_product(size: int = 4096) -> float:
     """GFLOP/s of this machine's own bfloat16 matrix product."""
-    a, b = (torch.randn(size, size, dtype=torch.bfloat16, device=DEVICE) for _ in range(2))
-    return 2 * size**3 / seconds(lambda: a @ b, 5) / 1e9
+    a, b, product = (torch.randn(size, size, dtype=torch.bfloat16, device=DEVICE) for _ in range(3))
+    return 2 * size**3 / seconds(lambda: torch.mm(a, b, out=product), 5) / 1e9
 
 
 def seconds(run, repeats: int) -> float:

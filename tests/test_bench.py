@@ -34,6 +34,7 @@ def test_both_ways_make_batches_that_training_takes(dataset):
             assert images.shape == (4, 3, 64, 64) and targets.shape == (4, 16, 16, 16) and weights.shape == (4, 16)
             assert images.dtype == targets.dtype == weights.dtype == torch.float32
             assert -0.5 <= images.min() < images.max() <= 0.5
+    assert images.is_contiguous()  # NCHW, as the peers collate: else the network would run channels-last
 
 
 def test_the_file_names_the_machine():
