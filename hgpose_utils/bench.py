@@ -5,9 +5,11 @@ import re
 import resource
 import sys
 import time
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import product
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
@@ -21,13 +23,15 @@ from hgpose_utils.annotations import read_people
 from hgpose_utils.augment import draw_jitter
 from hgpose_utils.cost import forward_gflop
 from hgpose_utils.crops import check_size, crop_box, make_crops
+from hgpose_utils.files import replacing
 from hgpose_utils.heatmaps import STRIDE
-from hgpose_utils.models import NINE, build_model
+from hgpose_utils.models import build_model
 from hgpose_utils.runs import Recipe, device_name
 from hgpose_utils.synthetic import make_dataset
 from hgpose_utils.train import batches, heatmap_loss, keep_freed_memory
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+KEY = ["network", "size", "batch", "way"]  # what tells a file's rows apart
 PICTURES, PICTURE_SIZE = 32, 960  # as many pixels as MPII's 1280 × 720
 
 
@@ -59,52 +63,53 @@ WAYS = {
         Way("+ CUDA graphs", channels_last=True, tf32=True, bf16=True, compiled="reduce-overhead"),
     ),
 }
+OURS = {device: [way for way in ways if not way.compiled][-1] for device, ways in WAYS.items()}
 
 
-def bench(model: str = "hg", stacks: int = 1, size: int = 256, batch_size: int = 8, repeats: int = 9) -> pd.DataFrame:
-    """One row per way of running, all in images per second (medians of ``repeats``), each in a fresh process.
+def bench(networks=(("hg", 1),), size=256, batch_sizes=(8,), ways=None, repeats=9, done=()) -> Iterator[dict]:
+    """Measures networks, (model, stacks) each, in all ``ways`` of this device and gives a row as soon as it is known.
 
-    data: one core (or the GPU) making batches, targets included; infer, train: the network alone; whole step: training
-    with its data; memory: the process's highest (on a GPU: its tensors'), in MB; the two shares: of the bfloat16 matrix
-    product that this machine reaches, a training step counted as three forward passes.
+    Each way runs in a fresh process; speeds are medians of ``repeats``, in images per second. data: one core (or the
+    GPU) making batches, targets included; infer, train: the network alone; whole step: training with its data; memory:
+    the process's highest (on a GPU: its tensors'), in MB; the two shares: of the bfloat16 matrix product that this
+    machine reaches, a training step counted as three forward passes. What is in ``done``, as `KEY` has it, is left out.
     """
     check_size(size)
     with TemporaryDirectory() as folder:
-        data = make_dataset(Path(folder) / "people", PICTURES, size=PICTURE_SIZE, progress=False)
+        data = make_dataset(Path(folder) / "people", max(PICTURES, *batch_sizes), size=PICTURE_SIZE, progress=False)
         make_crops(data, size, progress=False)
-        rows = [
-            {"way": way.name} | _alone(measure, way, model, stacks, size, batch_size, repeats, data)
-            for way in WAYS[DEVICE]
-        ]
-    table = pd.DataFrame(rows)
-    work = forward_gflop(build_model(model, stacks), size)
-    peak = _alone(matrix_product)
-    table["infer share"] = table["infer img/s"] * work / peak
-    table["train share"] = table["train img/s"] * 3 * work / peak
-    return table.assign(network=f"{model}-s{stacks}", size=size, batch=batch_size, **{"peak GFLOP/s": peak}, **today())
+        peak = _alone(matrix_product)
+        for batch_size, (model, stacks), way in product(batch_sizes, networks, ways or WAYS[DEVICE]):
+            about = {"network": f"{model}-s{stacks}", "size": size, "batch": batch_size, "way": way.name}
+            if tuple(about.values()) in done:
+                continue
+            row = about | _alone(measure, way, model, stacks, size, batch_size, repeats, data)
+            share = forward_gflop(build_model(model, stacks), size) / peak
+            row |= {"infer share": row["infer img/s"] * share, "train share": row["train img/s"] * 3 * share}
+            yield row | {"peak GFLOP/s": peak} | today()
 
 
-def bench_nine(size: int = 256, batch_size: int = 8, repeats: int = 3) -> pd.DataFrame:
-    """Inference and training, img/s, of each of the nine networks, the fastest way that needs no compiler."""
-    check_size(size)
-    way = [way for way in WAYS[DEVICE] if not way.compiled][-1]
-    rows = [{"model": m, "stacks": s} | _alone(network_speed, way, m, s, size, batch_size, repeats) for m, s in NINE]
-    return pd.DataFrame(rows).assign(size=size, batch=batch_size, **today())
+def measured(file: Path) -> pd.DataFrame:
+    """What was measured on a machine so far."""
+    return pd.read_csv(file) if file.exists() else pd.DataFrame(columns=KEY)
+
+
+def keep(file: Path, row: dict) -> None:
+    """Writes a row to a machine's file, in the place of an older one of the same network, size, batch and way."""
+    table = measured(file)
+    older = (table[KEY] == [row[name] for name in KEY]).all(axis=1)
+    with replacing(file) as temporary:
+        pd.concat([table[~older], pd.DataFrame([row])]).to_csv(temporary, index=False, float_format="%.4g")
 
 
 def measure(way: Way, model, stacks, size, batch_size, repeats, data) -> dict[str, float]:
-    """All columns of one row."""
+    """The speeds and the memory of one network, run one way."""
     recipe = Recipe(model, stacks, batch_size=batch_size, size=size)
     samples = batched(data, recipe) if way.batched else one_by_one(data, recipe)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     speed = {"data img/s": batch_size / seconds(lambda: next(samples), repeats)}
     torch.set_num_threads(threads)
-    return speed | network_speed(way, model, stacks, size, batch_size, repeats, samples)
-
-
-def network_speed(way: Way, model, stacks, size, batch_size, repeats, samples=None) -> dict[str, float]:
-    """Images per second of one network, run one way; the whole step too, where there are ``samples`` to take."""
     if way.keeps_memory:
         keep_freed_memory()
     memory_format = torch.channels_last if way.channels_last else torch.contiguous_format
@@ -130,11 +135,11 @@ def network_speed(way: Way, model, stacks, size, batch_size, repeats, samples=No
         heatmap_loss(heatmaps, targets, weights).backward()
         optimizer.step()
 
-    speed = {"train img/s": batch_size / seconds(lambda: step(*fixed), repeats)}
-    if samples:
-        speed["whole step img/s"] = batch_size / seconds(lambda: step(*next(samples)), repeats)
+    speed["train img/s"] = batch_size / seconds(lambda: step(*fixed), repeats)
+    speed["whole step img/s"] = batch_size / seconds(lambda: step(*next(samples)), repeats)
     network.eval()
-    return {"infer img/s": batch_size / seconds(forward, repeats)} | speed | {"memory MB": memory_mb()}
+    speed["infer img/s"] = batch_size / seconds(forward, repeats)
+    return speed | {"memory MB": memory_mb()}
 
 
 def batched(data, recipe: Recipe):

@@ -250,17 +250,28 @@ def bench(
     size: Size = 256,
     batch_size: int = 8,
     nine: Annotated[bool, typer.Option("--nine", help="Measure all nine networks, our way.")] = False,
-    out: Annotated[Path, typer.Option(help="Where the table goes.")] = Path("results/bench"),
+    everything: Annotated[
+        bool,
+        typer.Option("--all", help="Measure all nine networks in every way, at batch 8 and 32, but what is there yet."),
+    ] = False,
+    out: Annotated[Path, typer.Option(help="Where the machine's table goes.")] = Path("results/bench"),
 ):
     """Measures a network's speed on this machine, from the peers' way to ours, step by step."""
     from hgpose_utils import bench as speed
-    from hgpose_utils.files import replacing
+    from hgpose_utils.models import NINE
 
-    table = speed.bench_nine(size, batch_size) if nine else speed.bench(model, stacks, size, batch_size)
-    print(table.to_string(index=False, float_format="{:.2f}".format))
-    batch = "" if batch_size == 8 else f"-batch{batch_size}"
-    with replacing(out / f"{'nine' if nine else 'ways'}-{speed.machine()}{batch}.csv") as file:
-        table.to_csv(file, index=False, float_format="%.4g")
+    file = out / f"{speed.machine()}.csv"
+    rows = speed.bench(
+        networks=NINE if nine or everything else [(model, stacks)],
+        size=size,
+        batch_sizes=(8, 32) if everything else (batch_size,),
+        ways=[speed.OURS[speed.DEVICE]] if nine and not everything else None,
+        done=set(speed.measured(file)[speed.KEY].itertuples(index=False, name=None)) if everything else (),
+    )
+    for row in rows:
+        speed.keep(file, row)
+        print("  ".join(f"{name} {v:.3g}" if isinstance(v, float) else str(v) for name, v in list(row.items())[:-4]))
+    print(f"all speeds of this machine are in {file}")
 
 
 @app.command()

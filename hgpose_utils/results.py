@@ -240,17 +240,30 @@ def checkpoints() -> pd.DataFrame:
 
 
 def speeds(kind: str) -> str:
-    """The tables that `hgpose bench` wrote, "ways" or "nine", one for each machine and batch size."""
+    """The tables of what `hgpose bench` measured, one for each machine, input and batch size.
+
+    "ways": every way of running a network, for each network; "nine": all nine networks, in the last way that all have.
+    """
     parts = []
-    for file in sorted((ROOT / "results/bench").glob(f"{kind}-*.csv")):
-        table = pd.read_csv(file)
-        about = table.iloc[0]
-        network = f"{about.network}, " if "network" in table else ""
-        parts.append(
-            f"{about.device}, {network}{about['size']} px, batch {about.batch}, torch {about.torch}, {about.date}:"
-        )
-        same = ["network", "size", "batch", "peak GFLOP/s", "date", "device", "torch"]
-        parts.append(markdown(table.drop(columns=same, errors="ignore")))
+    for file in sorted((ROOT / "results/bench").glob("*.csv")):
+        for (size, batch), table in pd.read_csv(file).groupby(["size", "batch"]):
+            if kind == "ways":
+                groups = [(f"{name}, ", part) for name, part in table.groupby("network", sort=False) if len(part) > 1]
+            else:
+                groups = [(f"“{way}”, ", part) for way, part in table.groupby("way", sort=False) if len(part) >= 9][-1:]
+            for what, part in groups:
+                about = part.iloc[-1]
+                parts.append(f"{about.device}, {what}{size} px, batch {batch}, torch {about.torch}, {about.date}:")
+                same = [
+                    "network" if kind == "ways" else "way",
+                    "size",
+                    "batch",
+                    "peak GFLOP/s",
+                    "date",
+                    "device",
+                    "torch",
+                ]
+                parts.append(markdown(part.drop(columns=same).dropna(axis=1)))
     return "\n\n".join(parts)
 
 

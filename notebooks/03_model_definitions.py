@@ -285,8 +285,9 @@ cost = pd.DataFrame(rows, index=table.index, columns=["million parameters", "GFL
 # NBVAL_CHECK_OUTPUT
 from hgpose_utils.budget import ROOT
 
-measured = pd.read_csv(ROOT / "results/bench/nine-amd-epyc-2-cores.csv").set_index(cost.index)
-cost = cost.join(measured[["infer img/s", "train img/s"]])
+measured = pd.read_csv(ROOT / "results/bench/amd-epyc-2-cores.csv").set_index("network")
+ours = measured[measured.way == "+ freed memory kept"].rename(index=lambda network: network_name(*network.split("-s")))
+cost = cost.join(ours[["infer img/s", "train img/s"]])
 cost.round(1)
 
 # %%

@@ -1,4 +1,5 @@
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -16,7 +17,7 @@ def short(monkeypatch):
 
 
 def test_a_row_for_every_way_and_the_shares_by_hand():
-    table = bench.bench(size=64, batch_size=4)
+    table = pd.DataFrame(bench.bench(size=64, batch_sizes=[4]))
     assert list(table.way) == [way.name for way in bench.WAYS[bench.DEVICE]]
     assert (table[["data img/s", "infer img/s", "train img/s", "whole step img/s"]] == 8).all(axis=None)
     assert np.allclose(table["train share"], 3 * table["infer share"])
@@ -24,6 +25,21 @@ def test_a_row_for_every_way_and_the_shares_by_hand():
         table["infer share"], 8 * 11.6 / 16 / (2 * 4096**3 / 0.5 / 1e9), rtol=0.01
     )  # 11.6 GFLOP at 256 px
     assert (table["memory MB"] > 50).all()
+
+
+def test_rows_are_kept_as_they_come_and_what_is_there_is_left_out(tmp_path):
+    def fill(**options):
+        for row in bench.bench([("hg", 1), ("new", 1)], 64, (2, 4), [bench.OURS[bench.DEVICE]], **options):
+            bench.keep(tmp_path / "machine.csv", row)
+            yield row["network"], row["batch"]
+
+    everything = [("hg-s1", 2), ("new-s1", 2), ("hg-s1", 4), ("new-s1", 4)]
+    assert next(fill()) == everything[0]  # cut off there
+    there = bench.measured(tmp_path / "machine.csv")
+    assert list(fill(done=set(there[bench.KEY].itertuples(index=False, name=None)))) == everything[1:]
+    assert list(fill()) == everything  # measured anew, each takes its older row's place
+    there = bench.measured(tmp_path / "machine.csv")
+    assert list(zip(there.network, there.batch, strict=True)) == everything
 
 
 def test_both_ways_make_batches_that_training_takes(dataset):
