@@ -114,18 +114,25 @@ def pck_of_errors(errors: pd.DataFrame, counts=None) -> np.ndarray:
 
 
 def bootstrap(errors: dict[tuple[str, int], pd.DataFrame], draws: int = 10_000, seed: int = 0) -> pd.DataFrame:
-    """PCK (the mean over seeds) on validation people drawn anew: one row a draw, one column a network.
+    """PCK on people and seeds drawn anew: one row a draw, one column a network.
 
-    Paired: in each draw all networks meet the same people (Efron and Tibshirani, An Introduction to the Bootstrap,
-    1993). It tells how much the choice of people matters, not how much another seed would.
+    Paired: in each draw all networks meet the same validation people (Efron and Tibshirani, An Introduction to the
+    Bootstrap, 1993). A network with several seeds gets the mean over as many of them, drawn with replacement; with one
+    the draws tell how much the choice of people matters, and not how much another seed would.
     """
     people = {len(table) for table in errors.values()}
     if len(people) != 1:
         raise HgposeError(f"the runs were validated on different numbers of people ({people}): compare like with like")
-    n = people.pop()
-    counts = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), draws).astype(np.float32)
+    n, random = people.pop(), np.random.default_rng(seed)
+    counts = random.multinomial(n, np.full(n, 1 / n), draws).astype(np.float32)
     drawn = pd.DataFrame({run: pck_of_errors(table, counts) for run, table in errors.items()})
-    return drawn.T.groupby(level=0, sort=False).mean().T
+
+    def mean_of_drawn_seeds(runs: pd.DataFrame) -> pd.Series:
+        seeds = runs.shape[1]
+        times = random.multinomial(seeds, np.full(seeds, 1 / seeds), draws)
+        return (runs * times).sum(axis=1) / seeds
+
+    return pd.DataFrame({network: mean_of_drawn_seeds(drawn[network]) for network in drawn.columns.unique(level=0)})
 
 
 def differences(errors: dict[tuple[str, int], pd.DataFrame], pairs) -> pd.DataFrame:
@@ -160,7 +167,7 @@ def costs(rows: pd.DataFrame) -> pd.DataFrame:
             "PCK": summaries(run).loc[network, "mean of the last three"],
             "million parameters": count_parameters(model) / 1e6,
             "GFLOP forward": forward_gflop(model, int(one["size"])),
-            "minutes of training": run.groupby("seed").seconds.sum().mean() / 60,
+            "images per second": run.images_per_second.median(),
         }
     return pd.DataFrame(table).T
 
@@ -199,11 +206,11 @@ def accuracy_table(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def last_epochs(rows: pd.DataFrame) -> pd.DataFrame:
-    """One row per run: its last epoch, with the best PCK of all epochs and the mean of their seconds beside it."""
+    """One row per run: its last epoch, with the best PCK of all epochs and the median of their seconds beside it."""
     run = ["dataset", "network", "seed"]
     runs = rows.groupby(run, sort=False)
     last = rows.loc[runs.epoch.idxmax()].set_index(run)
-    return last.assign(best_pck=runs.pck.max(), seconds=runs.seconds.mean()).reset_index()
+    return last.assign(best_pck=runs.pck.max(), seconds=runs.seconds.median()).reset_index()
 
 
 def tables() -> dict[str, str]:

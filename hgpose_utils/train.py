@@ -61,7 +61,7 @@ def computes_in_bfloat16(device: str) -> bool:
 
 
 def keep_freed_memory() -> None:
-    """Tells glibc to keep what is freed: handing it back and fetching it anew, zeroed, costs an eighth of each step."""
+    """Tells glibc to keep what is freed: handing it back and fetching it anew, zeroed, takes time in each step."""
     with suppress(OSError, AttributeError):  # other systems have other allocators
         change = ctypes.CDLL("libc.so.6").mallopt
         change(-3, 32 * 2**20)  # M_MMAP_THRESHOLD, the highest that it takes

@@ -153,7 +153,7 @@ summaries(photos).sort_values("mean of the last three", ascending=False).round(3
 # ### How sure can we be?
 #
 # Two things are random: **which people** we validated on, and **which run** we made (its seed). The first can be asked of the numbers that we have. Draw 1,000 of the 1,000 people, with replacement, ten thousand times, and
-# see how much the difference between two networks moves; all networks meet the same people in each draw (a *paired bootstrap*). The second needs several seeds.
+# see how much the difference between two networks moves; all networks meet the same people in each draw (a *paired bootstrap*). The second needs several seeds; where there are several, they are drawn too.
 
 # %%
 from hgpose_utils.results import CLAIMS, differences, read_errors
@@ -222,7 +222,7 @@ from hgpose_utils.results import costs
 
 figure, axes = plt.subplots(1, 3, figsize=(13, 3.6), sharey=True)
 price = costs(photos)
-for axis, column in zip(axes, ["million parameters", "GFLOP forward", "minutes of training"], strict=True):
+for axis, column in zip(axes, ["million parameters", "GFLOP forward", "images per second"], strict=True):
     for i, (network, row) in enumerate(price.sort_values("PCK").iterrows()):
         axis.plot(row[column], row["PCK"], marker_of(network), color=colour_of(network), ms=8)
         aside = {"xytext": (-6, 6), "ha": "right"} if i % 2 else {"xytext": (6, -12)}  # so that neighbours stay apart
@@ -232,7 +232,7 @@ axes[0].set_ylabel("PCK, mean of the last three epochs")
 plt.show()
 
 # %% [markdown]
-# **Figure:** PCK (mean of the last three epochs) against three prices: parameters, arithmetic of a forward pass at 128 px, and one core's minutes for 15 epochs (on a machine that did other work too: only roughly comparable). New's points
+# **Figure:** PCK (mean of the last three epochs) against parameters, arithmetic of a forward pass at 128 px, and images per second in training (further right is cheaper; the median epoch, on one core of a machine that did other work too: only roughly comparable). New's points
 # cost four times HG's parameters and 1.7 times its arithmetic. HG with two stacks costs nearly as much arithmetic as HRU, half of its parameters, and gets as far. Width is the worst bargain here: HG532 computes four times as much as HG.
 
 # %% [markdown]

@@ -93,9 +93,11 @@ def test_the_bootstrap_is_paired_and_as_wide_as_it_should_be():
     assert table.iloc[1].tolist() == [0, 0, 0, 1]
 
 
-def test_seeds_are_averaged():
+def test_seeds_are_averaged_and_drawn_too():
     runs = {("A-s1", 0): errors(1, 1), ("A-s1", 1): errors(0, 0), ("B-s1", 0): errors(0, 0), ("B-s1", 3): errors(0, 0)}
-    assert differences(runs, [("A-s1", "B-s1")]).values.tolist() == [[50, 50, 50, 2]]
+    assert differences(runs, [("A-s1", "B-s1")]).values.tolist() == [[50, 0, 100, 2]]
+    shares = bootstrap(runs)["A-s1"].value_counts(normalize=True)
+    assert shares.sort_index().tolist() == pytest.approx([0.25, 0.5, 0.25], abs=0.02)  # the first, both, the second
     with pytest.raises(HgposeError, match="different numbers of people"):
         bootstrap({("A-s1", 0): errors(1, 1), ("B-s1", 0): errors(1)})
 
