@@ -84,14 +84,16 @@ def show_heatmap(axis, image, heatmap, title: str = "", strength: float = 1.0, t
 
 
 def plot_accuracy(rows, axis=None, title: str = ""):
-    """PCK against the epoch, one line a network (averaged over seeds), named at its end. Returns the axes."""
+    """PCK against the epoch, a line a network, named at its end: its seeds' mean in their range. Returns the axes."""
     axis = axis or plt.subplots(figsize=(7, 4.2))[1]
     ends = []
     for network, run in rows.groupby("network"):
-        curve = run.groupby("epoch").pck.mean()
+        seeds = run.groupby("epoch").pck
+        curve = seeds.mean()
         marker = "o" if len(curve) < 4 else None
         style, colour = LINES.get(run.stacks.iloc[0], "-."), colour_of(network)
         axis.plot(curve.index, curve, style, color=colour, marker=marker, markersize=4)
+        axis.fill_between(curve.index, seeds.min(), seeds.max(), color=colour, alpha=0.15, linewidth=0)
         ends.append((curve.iloc[-1], network, colour))
     low, high = axis.get_ylim()
     ends.sort()

@@ -104,7 +104,8 @@ plt.show()
 figure, axes = grid(12, 4, size=2.8)
 for axis, (_, person) in zip(axes, people.drop_duplicates("image").iloc[:12].iterrows(), strict=True):
     show_person(axis, read_photo(person.image), person.joints, person.visible, width=1.5)
-figure.savefig(budget.out / "people.png", dpi=60)
+if not own:  # photos of others stay out of results/
+    figure.savefig(budget.out / "people.png", dpi=60)
 plt.show()
 
 # %% [markdown]

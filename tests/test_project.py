@@ -1,17 +1,22 @@
 """The repository holds together: one list of dependencies, one direction of imports, notebooks that were really run."""
 
 import ast
+import base64
+import io
 import json
 import re
 import statistics
+import subprocess
 import sys
 import tomllib
 from itertools import pairwise
 
 import jupytext
 import nbformat
+import numpy as np
 import pytest
 import yaml
+from PIL import Image
 
 from hgpose_utils.budget import ROOT
 
@@ -105,6 +110,26 @@ class TestNotebook:
             first, whole = cells[0].source, "\n".join(c.source for c in cells)
             assert first.startswith("# ") and "**You will learn**" in first and "**Time:**" in first
             assert "## Summary" in whole and "## References" in whole
+
+
+def test_the_front_pages_figures_are_those_that_the_notebooks_show():
+    """So that none of them can be left from a run on other people's photos, which must stay out."""
+
+    def small(png):
+        return np.asarray(Image.open(io.BytesIO(png)).convert("L").resize((96, 64)), float)
+
+    outputs = [o for f in NOTEBOOKS for c in nbformat.read(f, 4).cells for o in c.get("outputs", [])]
+    shown = [small(base64.b64decode(o.data["image/png"])) for o in outputs if "image/png" in o.get("data", {})]
+    figures = sorted((ROOT / "results/figures").glob("*.png"))
+    assert len(figures) > 10
+    for figure in figures:
+        unlike = min(np.abs(small(figure.read_bytes()) - picture).mean() for picture in shown)
+        assert unlike < 20, f"no notebook shows {figure.name} ({unlike:.0f} of 255 off): run `hgpose course --in-place`"
+
+
+def test_what_git_holds_stays_small():
+    names = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert sum((ROOT / name).stat().st_size for name in names.split("\0") if (ROOT / name).is_file()) < 12_000_000
 
 
 def test_there_are_five_notebooks():
