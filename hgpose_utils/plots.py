@@ -106,13 +106,21 @@ def plot_accuracy(rows, axis=None, title: str = ""):
 
 
 def plot_differences(table, axis=None):
-    """Dots and 95 % intervals of `results.differences`, in points of PCK. Returns the axes."""
+    """`results.differences` in points of PCK: dots, thick intervals over people, thin ones over seeds (cut off).
+
+    Returns the axes.
+    """
     axis = axis or plt.subplots(figsize=(7, 0.6 + 0.4 * len(table)))[1]
     axis.axvline(0, color="black", linewidth=1)
     for place, (pair, row) in enumerate(table[::-1].iterrows()):
         colour = colour_of(pair.split(" ")[0])
         axis.plot([row["from"], row["to"]], [place, place], color=colour, linewidth=2.5)
         axis.plot(row["ahead by"], place, "o", color=colour, markersize=8)
+    axis.set_xlim(axis.get_xlim())
+    for place, (pair, row) in enumerate(table[::-1].iterrows()):
+        axis.plot(
+            [row["seeds from"], row["seeds to"]], [place, place], color=colour_of(pair.split(" ")[0]), linewidth=0.8
+        )
     axis.set(yticks=range(len(table)), yticklabels=table.index[::-1], xlabel="points of PCK ahead")
     return axis
 

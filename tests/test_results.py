@@ -20,6 +20,7 @@ from hgpose_utils.results import (
     read_report,
     read_report_sizes,
     read_runs,
+    verdict,
     write_tables,
 )
 
@@ -90,14 +91,40 @@ def test_the_bootstrap_is_paired_and_as_wide_as_it_should_be():
     width = 2 * 1.96 * (gain * (1 - gain) / 1000) ** 0.5
     assert table.iloc[0]["ahead by"] == pytest.approx(100 * gain)
     assert table.iloc[0]["to"] - table.iloc[0]["from"] == pytest.approx(100 * width, rel=0.05)
-    assert table.iloc[1].tolist() == [0, 0, 0, 1]
+    assert table.iloc[1].tolist()[:4] == [0, 0, 0, 1]
 
 
-def test_seeds_are_averaged_and_drawn_too():
-    runs = {("A-s1", 0): errors(1, 1), ("A-s1", 1): errors(0, 0), ("B-s1", 0): errors(0, 0), ("B-s1", 3): errors(0, 0)}
-    assert differences(runs, [("A-s1", "B-s1")]).values.tolist() == [[50, 0, 100, 2]]
-    shares = bootstrap(runs)["A-s1"].value_counts(normalize=True)
-    assert shares.sort_index().tolist() == pytest.approx([0.25, 0.5, 0.25], abs=0.02)  # the first, both, the second
+def test_seeds_are_averaged_and_have_an_interval_of_their_own():
+    runs = {("A-s1", 0): errors(1, 1), ("A-s1", 1): errors(1, 0), ("B-s1", 0): errors(0, 0), ("B-s1", 1): errors(0, 0)}
+    row = differences(runs, [("A-s1", "B-s1")]).iloc[0]
+    assert row[["ahead by", "from", "to", "seeds"]].tolist() == [75, 50, 100, 2]
+    half = 12.706 * 25  # Student's t with one degree of freedom; the two differences are 100 and 50
+    assert row[["seeds from", "seeds to"]].tolist() == pytest.approx([75 - half, 75 + half], rel=1e-3)
+    alone = differences(runs | {("C-s1", 1): errors(0, 1)}, [("C-s1", "B-s1"), ("A-s1", "C-s1")])
+    assert alone["ahead by"].tolist() == [50, 0] and alone["seeds from"].isna().all()  # only the seeds that both have
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        (
+            [2, 1, 3, 1, np.nan, np.nan],
+            "not decided, leaning to yes: +2.0 points, 95 % over people +1.0 to +3.0, 1 seed",
+        ),
+        ([-2, -3, -1, 2, -9, 5], "not decided, leaning to no: "),
+        ([2, -1, 5, 3, 1, 3], "not decided: "),
+        ([2, 1, 3, 3, 1, 3], "supported: "),
+        ([-2, -3, -1, 3, -3, -1], "not supported: "),
+    ],
+)
+def test_a_verdict_needs_both_intervals_on_one_side_of_zero(row, words):
+    columns = ["ahead by", "from", "to", "seeds", "seeds from", "seeds to"]
+    table = pd.DataFrame([row], index=["A-s1 before B-s1"], columns=columns)
+    assert verdict(table, "A-s1", "B-s1").startswith(words)
+    assert verdict(table, "B-s1", "A-s1") == "not decided: no such runs yet"
+
+
+def test_different_people_are_not_compared():
     with pytest.raises(HgposeError, match="different numbers of people"):
         bootstrap({("A-s1", 0): errors(1, 1), ("B-s1", 0): errors(1)})
 

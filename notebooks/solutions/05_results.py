@@ -27,7 +27,7 @@ pd.Series({f"{s} stacks": (table.filter(like=f"-s{s}").idxmax(axis=1) == f"New-s
 
 # %%
 errors = {run: table for run, table in read_errors("photos-128").items() if run[1] == 0}  # the first seed alone
-drawn = 100 * bootstrap(errors)
+drawn = 100 * bootstrap(errors).droplevel(1, axis=1)
 single = drawn.quantile(0.975) - drawn.quantile(0.025)
 single.round(2)
 
