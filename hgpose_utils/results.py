@@ -195,13 +195,14 @@ def verdict(table: pd.DataFrame, one: str, other: str) -> str:
 
 
 def verdicts(errors: dict[tuple[str, int], pd.DataFrame], rows: pd.DataFrame) -> pd.DataFrame:
-    """What a dataset's runs say of each of `CLAIMS`: after the last epoch, and in the mean of the last three."""
+    """What a dataset's runs say of each of `CLAIMS`: after the last epoch, and in the last three's mean (each seed)."""
     ahead = differences(errors, CLAIMS)
     late = 100 * rows[rows.epoch > rows.epoch.max() - 3].groupby(["network", "seed"]).pck.mean()
     table = []
     for (one, other), claim in CLAIMS.items():
-        lead = (late[one] - late[other]).mean() if {one, other} <= set(rows.network) else np.nan
-        table.append((claim, verdict(ahead, one, other), "–" if np.isnan(lead) else f"{lead:+.1f}"))
+        leads = (late[one] - late[other]).dropna() if {one, other} <= set(rows.network) else pd.Series(dtype=float)
+        each = f" ({', '.join(f'{lead:+.1f}' for lead in leads)})" if len(leads) > 1 else ""
+        table.append((claim, verdict(ahead, one, other), f"{leads.mean():+.1f}{each}" if len(leads) else "–"))
     return pd.DataFrame(table, columns=["claim, or our question", "after the last epoch", "mean of the last three"])
 
 
