@@ -145,7 +145,7 @@ figure.savefig(budget.out / "photos_128.png")
 # %% [markdown]
 # **Figure:** validation PCK after each epoch; left our runs on photos, right the report's networks, dotted with one stack and dashed with two; a band spans the two seeds. By one recipe the order is the report's, New before HRU before HG, with one stack and
 # with two. After epoch 15 New leads HG by 5.6 points with one stack (the report: 4.8, but its HG comes from another recipe) and by 3.6 with two (the report: 1.8). One thing differs: there HG with two stacks passes New with one, here it does not. The wide
-# HG532 (pink) keeps up for four epochs, then falls behind. The curves of the others **still rise**: 3,750 steps are a short training, and what we compare is how fast they learn.
+# HG532 (pink) keeps up for four epochs, then falls behind. The curves of the others **still rise**, but for a dip of HG's second seed at the end: 3,750 steps are a short training, and what we compare is how fast they learn.
 #
 # Single epochs jump: HRU with two stacks loses three points at epoch 8 and has them back an epoch later, New with two loses one at epoch 13. Both dips come with a leap of the validation loss (4.5 and 7 times its median) and none of
 # the training loss: a hint, not a proof, that it is batch norm's running averages that jump and not what was learned. Whoever reads one epoch reads this, too.
