@@ -182,8 +182,8 @@ def sample(person, box, size: int, random) -> tuple[np.ndarray, np.ndarray, np.n
 
 def matrix_product(size: int = 4096) -> float:
     """GFLOP/s of this machine's own bfloat16 matrix product."""
-    a, b, product = (torch.randn(size, size, dtype=torch.bfloat16, device=DEVICE) for _ in range(3))
-    return 2 * size**3 / seconds(lambda: torch.mm(a, b, out=product), 5) / 1e9
+    a, b, out = (torch.randn(size, size, dtype=torch.bfloat16, device=DEVICE) for _ in range(3))
+    return 2 * size**3 / seconds(lambda: torch.mm(a, b, out=out), 5) / 1e9
 
 
 def seconds(run, repeats: int) -> float:

@@ -111,16 +111,12 @@ def plot_differences(table, axis=None):
     Returns the axes.
     """
     axis = axis or plt.subplots(figsize=(7, 0.6 + 0.4 * len(table)))[1]
+    places, colours = range(len(table))[::-1], [colour_of(pair.split(" ")[0]) for pair in table.index]
     axis.axvline(0, color="black", linewidth=1)
-    for place, (pair, row) in enumerate(table[::-1].iterrows()):
-        colour = colour_of(pair.split(" ")[0])
-        axis.plot([row["from"], row["to"]], [place, place], color=colour, linewidth=2.5)
-        axis.plot(row["ahead by"], place, "o", color=colour, markersize=8)
+    axis.hlines(places, table["from"], table["to"], colours, linewidth=2.5)
+    axis.scatter(table["ahead by"], places, 64, colours, zorder=3)
     axis.set_xlim(axis.get_xlim())
-    for place, (pair, row) in enumerate(table[::-1].iterrows()):
-        axis.plot(
-            [row["seeds from"], row["seeds to"]], [place, place], color=colour_of(pair.split(" ")[0]), linewidth=0.8
-        )
+    axis.hlines(places, table["seeds from"], table["seeds to"], colours, linewidth=0.8)
     axis.set(yticks=range(len(table)), yticklabels=table.index[::-1], xlabel="points of PCK ahead")
     return axis
 

@@ -43,6 +43,7 @@ CLAIMS = {
     ("New-s1", "HG-s1"): "1 stack: New beats HG",
     ("New-s1", "HRU-s1"): "our question, 1 stack: do transposed convolutions add to it (New beats HRU)?",
     ("New-s1", "HG532-s1"): "our question, 1 stack: is it more than size (New beats an HG as large)?",
+    ("HRU-s2", "HG-s2"): "our question, 2 stacks: does HRU beat HG?",
     ("New-s2", "HG-s2"): "2 stacks: New beats HG (there by about 2 points)",
     ("New-s2", "HRU-s2"): "2 stacks: New beats HRU (there by about 2 points)",
     ("HRU-s8", "HG-s8"): "8 stacks: HRU beats HG (there by 1.5 points)",
@@ -196,8 +197,7 @@ def verdict(table: pd.DataFrame, one: str, other: str) -> str:
 
 def verdicts(errors: dict[tuple[str, int], pd.DataFrame], rows: pd.DataFrame) -> pd.DataFrame:
     """What a dataset's runs say of each of `CLAIMS`: after the last epoch, and in the last three's mean (each seed)."""
-    ahead = differences(errors, CLAIMS)
-    late = 100 * rows[rows.epoch > rows.epoch.max() - 3].groupby(["network", "seed"]).pck.mean()
+    ahead, late = differences(errors, CLAIMS), 100 * summaries(rows, each_seed=True)["mean of the last three"]
     table = []
     for (one, other), claim in CLAIMS.items():
         leads = (late[one] - late[other]).dropna() if {one, other} <= set(rows.network) else pd.Series(dtype=float)
@@ -206,8 +206,11 @@ def verdicts(errors: dict[tuple[str, int], pd.DataFrame], rows: pd.DataFrame) ->
     return pd.DataFrame(table, columns=["claim, or our question", "after the last epoch", "mean of the last three"])
 
 
-def summaries(rows: pd.DataFrame) -> pd.DataFrame:
-    """Each network's PCK after its last epoch, after its best, and the mean of its last three; the mean over seeds."""
+def summaries(rows: pd.DataFrame, each_seed: bool = False) -> pd.DataFrame:
+    """Each network's PCK after its last epoch, after its best, and the mean of its last three; the mean over seeds.
+
+    ``each_seed``: a row for every seed instead.
+    """
     runs = rows.sort_values("epoch").groupby(["network", "seed"], sort=False).pck
     table = pd.DataFrame(
         {
@@ -216,7 +219,7 @@ def summaries(rows: pd.DataFrame) -> pd.DataFrame:
             "mean of the last three": runs.apply(lambda pck: pck.tail(3).mean()),
         }
     )
-    return table.groupby(level="network", sort=False).mean()
+    return table.sort_index() if each_seed else table.groupby(level="network", sort=False).mean()
 
 
 def accuracy_table(rows: pd.DataFrame) -> pd.DataFrame:
@@ -278,16 +281,16 @@ def speeds(kind: str) -> str:
             else:
                 groups = [(f"“{way}”, ", part) for way, part in table.groupby("way", sort=False) if len(part) >= 9][-1:]
             for what, part in groups:
-                about = part.iloc[-1]
-                parts.append(f"{about.device}, {what}{size} px, batch {batch}, torch {about.torch}, {about.date}:")
+                about, dates = part.iloc[-1], " and ".join(sorted(part.date.unique()))
+                parts.append(f"{about.device}, {what}{size} px, batch {batch}, torch {about.torch}, {dates}:")
                 same = [
-                    "network" if kind == "ways" else "way",
                     "size",
                     "batch",
                     "peak GFLOP/s",
                     "date",
                     "device",
                     "torch",
+                    "network" if kind == "ways" else "way",
                 ]
                 parts.append(markdown(part.drop(columns=same).dropna(axis=1)))
     return "\n\n".join(parts)
